@@ -1,0 +1,30 @@
+"""qemu: a local QStash. Public names, fetched only when asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from emulator.emulator import Emulator
+    from emulator.engine.clock import VirtualClock
+    from emulator.settings import Settings
+
+    __version__: str
+
+__all__ = ["Emulator", "Settings", "VirtualClock", "__version__"]
+
+_HOMES = {
+    "Emulator": "emulator.emulator",
+    "Settings": "emulator.settings",
+    "VirtualClock": "emulator.engine.clock",
+}
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module, metadata
+
+    if name == "__version__":
+        return metadata.version("qstash-qemu")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,5 @@
+"""``python -m emulator`` is ``qemu``."""
+
+from emulator.cli import main
+
+main()

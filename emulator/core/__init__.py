@@ -1,0 +1,1 @@
+"""What QStash decides. Pure: no asyncio, no clock, no chance, no I/O."""

@@ -1,0 +1,54 @@
+"""Header maps: an ordered, flat tuple of names and values.
+
+``("Content-Type", "text/plain", "X-A", "1", "X-A", "2")``: a name, its value, the
+next name. Names are canonical (FMT-7), a name may repeat (HDR-33), order is that
+of arrival. A flat tuple takes half the memory of a dict, and messages wait in
+great numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from sys import intern
+
+__all__ = ["HeaderMap", "build", "canonical_name", "first", "grouped", "pairs"]
+
+HeaderMap = tuple[str, ...]
+
+
+@lru_cache(maxsize=4096)
+def canonical_name(name: str) -> str:
+    """Spell a header's name as Go does: ``x-api-key`` is ``X-Api-Key`` (FMT-7)."""
+    return intern(
+        "-".join(part[:1].upper() + part[1:].lower() for part in name.split("-"))
+    )
+
+
+def build(items: Iterable[tuple[str, str]]) -> HeaderMap:
+    """Make a header map of name and value pairs, the names in any case."""
+    flat: list[str] = []
+    for name, value in items:
+        flat += (canonical_name(name), value)
+    return tuple(flat)
+
+
+def pairs(header: HeaderMap) -> Iterator[tuple[str, str]]:
+    """Iterate over the names and values, in order."""
+    return zip(header[::2], header[1::2], strict=True)
+
+
+def first(header: HeaderMap, name: str) -> str | None:
+    """Return the first value of a name in canonical spelling, or ``None``."""
+    for candidate, value in pairs(header):
+        if candidate == name:
+            return value
+    return None
+
+
+def grouped(header: HeaderMap) -> dict[str, list[str]]:
+    """Return the map as the API shows it: name to list of values (FMT-8)."""
+    result: dict[str, list[str]] = {}
+    for name, value in pairs(header):
+        result.setdefault(name, []).append(value)
+    return result

@@ -1,0 +1,239 @@
+"""Every exception that qemu raises. Imports nothing.
+
+::
+
+    QemuError                          everything raised by us
+    ├── RequestError                   the caller's fault; .status; becomes JSON
+    │   ├── InvalidHeader              .header .value .reason           400
+    │   ├── InvalidParameter           .parameter .value .reason        400
+    │   ├── InvalidDestination         .destination .reason             400
+    │   ├── InvalidExpression          .expression .position .reason    400
+    │   ├── InvalidBody                .reason                          400
+    │   ├── QuotaExceeded              .quota .limit                    400
+    │   ├── Unauthorized                                                401
+    │   ├── Forbidden                  .reason                          403
+    │   ├── NotFound                   .kind .id                        404
+    │   ├── Conflict                   .reason                          409
+    │   ├── TooLarge                   .limit_bytes                     413
+    │   └── NotSupported               .feature                         501
+    └── SettingsError                  .setting .source .reason
+
+Data stands in attributes, the sentence in ``__str__``. The sentences of request
+errors follow QStash's own where they are known (contract ERR-4).
+
+A destination's failure is not here: it is an ``Outcome``, a value.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Conflict",
+    "Forbidden",
+    "InvalidBody",
+    "InvalidDestination",
+    "InvalidExpression",
+    "InvalidHeader",
+    "InvalidParameter",
+    "NotFound",
+    "NotSupported",
+    "QemuError",
+    "QuotaExceeded",
+    "RequestError",
+    "SettingsError",
+    "TooLarge",
+    "Unauthorized",
+]
+
+_SHOWN_CHARACTERS = 80
+
+
+def shown(value: str) -> str:
+    """Quote a caller's text for an error: on one line, and never long."""
+    if len(value) > _SHOWN_CHARACTERS:
+        value = value[: _SHOWN_CHARACTERS - 1] + "…"
+    return '"' + value.encode("unicode_escape").decode("ascii") + '"'
+
+
+class QemuError(Exception):
+    """Base of everything raised by us."""
+
+
+class RequestError(QemuError):
+    """The caller's mistake. ``status`` is the HTTP status to answer with."""
+
+    status = 400
+
+
+class InvalidHeader(RequestError):
+    """A configuration header, or its query-parameter twin, can't be used.
+
+    ``sentence`` replaces ours where QStash's own words are known (ERR-4).
+    """
+
+    def __init__(
+        self, header: str, value: str, reason: str, *, sentence: str = ""
+    ) -> None:
+        super().__init__(header, value, reason)
+        self.header = header
+        self.value = value
+        self.reason = reason
+        self.sentence = sentence
+
+    def __str__(self) -> str:
+        return (
+            self.sentence or f"invalid {self.header} {shown(self.value)}: {self.reason}"
+        )
+
+
+class InvalidParameter(RequestError):
+    """A query parameter or JSON key of a listing, filter or action can't be used."""
+
+    def __init__(self, parameter: str, value: str, reason: str) -> None:
+        super().__init__(parameter, value, reason)
+        self.parameter = parameter
+        self.value = value
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"invalid {self.parameter} {shown(self.value)}: {self.reason}"
+
+
+class InvalidDestination(RequestError):
+    """Neither a URL we can call, nor a URL group's name, nor a built-in API."""
+
+    def __init__(self, destination: str, reason: str, *, sentence: str = "") -> None:
+        super().__init__(destination, reason)
+        self.destination = destination
+        self.reason = reason
+        self.sentence = sentence
+
+    def __str__(self) -> str:
+        return self.sentence or f"invalid destination url: {self.reason}"
+
+
+class InvalidExpression(RequestError):
+    """A retry-delay expression that doesn't parse; ``position`` counts from 0."""
+
+    def __init__(self, expression: str, position: int, reason: str) -> None:
+        super().__init__(expression, position, reason)
+        self.expression = expression
+        self.position = position
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"invalid Upstash-Retry-Delay {shown(self.expression)}: "
+            f"{self.reason} at position {self.position}"
+        )
+
+
+class InvalidBody(RequestError):
+    """The request's body isn't what the endpoint takes."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"invalid body: {self.reason}"
+
+
+class QuotaExceeded(RequestError):
+    """A limit of the quota profile is exceeded (ERR-4, ERR-5)."""
+
+    def __init__(self, quota: str, limit: int) -> None:
+        super().__init__(quota, limit)
+        self.quota = quota
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"quota {self.quota} exceeded, current limit: {self.limit}"
+
+
+class Unauthorized(RequestError):
+    """No token, or one that nobody here has (AUTH-6)."""
+
+    status = 401
+
+    def __str__(self) -> str:
+        return "unable to authenticate: invalid token"
+
+
+class Forbidden(RequestError):
+    """The caller is known, or local, but may not do this."""
+
+    status = 403
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class NotFound(RequestError):
+    """No such resource. ``kind`` is the API's word for it: message, topic …"""
+
+    status = 404
+
+    def __init__(self, kind: str, id: str) -> None:
+        super().__init__(kind, id)
+        self.kind = kind
+        self.id = id
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id} not found"
+
+
+class Conflict(RequestError):
+    """The request is fine, but not in the state that the emulator is in."""
+
+    status = 409
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class TooLarge(RequestError):
+    """More bytes than any request may have (BAT-10)."""
+
+    status = 413
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(limit_bytes)
+        self.limit_bytes = limit_bytes
+
+    def __str__(self) -> str:
+        return f"request body is larger than {self.limit_bytes} bytes"
+
+
+class NotSupported(RequestError):
+    """QStash has it and qemu doesn't yet: never a silent 200."""
+
+    status = 501
+
+    def __init__(self, feature: str) -> None:
+        super().__init__(feature)
+        self.feature = feature
+
+    def __str__(self) -> str:
+        return f"{self.feature} is not supported yet"
+
+
+class SettingsError(QemuError):
+    """A setting has a value that can't be used; ``source`` says where it came from."""
+
+    def __init__(self, setting: str, reason: str, *, source: str = "") -> None:
+        super().__init__(setting, reason, source)
+        self.setting = setting
+        self.reason = reason
+        self.source = source
+
+    def __str__(self) -> str:
+        origin = f" (from {self.source})" if self.source else ""
+        return f"{self.setting}{origin}: {self.reason}"

@@ -1,0 +1,148 @@
+"""Settings: everything that can be chosen about an emulator, with its default.
+
+Reads no file and no environment: ``cli/config.py`` does, and says where a value
+came from. What can't be used raises ``SettingsError`` on construction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from emulator.core.limits import PROFILES, Limits, limits_of
+from emulator.core.model import SigningKeys
+from emulator.core.reroute import Route
+from emulator.errors import SettingsError
+
+__all__ = ["CLOCKS", "DEV_USERS", "REGIONS", "Settings", "User"]
+
+CLOCKS = ("real", "virtual")
+
+REGIONS = ("EU-CENTRAL-1", "US-EAST-1")
+"""The values of ``Upstash-Region`` (DLV-2)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A tenant: who may call, and with which keys its deliveries are signed."""
+
+    name: str
+
+    token: str = field(repr=False)
+
+    keys: SigningKeys = field(repr=False)
+
+
+DEV_USERS = (
+    User(
+        name="defaultUser",
+        token="eyJVc2VySUQiOiJkZWZhdWx0VXNlciIsIlBhc3N3b3JkIjoiZGVmYXVsdFBhc3N3b3JkIn0=",
+        keys=SigningKeys(
+            "sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r", "sig_5ZB6DVzB1wjE8S6rZ7eenA8Pdnhs"
+        ),
+    ),
+    User(
+        name="testUser1",
+        token="eyJVc2VySUQiOiJ0ZXN0VXNlcjEiLCJQYXNzd29yZCI6InRlc3RQYXNzd29yZCJ9",
+        keys=SigningKeys(
+            "sig_7GVPjvuwsfqF65iC8fSrs1dfYruM", "sig_5NoELc3EFnZn4DVS5bDs2Nk4b7Ua"
+        ),
+    ),
+    User(
+        name="testUser2",
+        token="eyJVc2VySUQiOiJ0ZXN0VXNlcjIiLCJQYXNzd29yZCI6InRlc3RQYXNzd29yZCJ9",
+        keys=SigningKeys(
+            "sig_6jWGaWRxHsw4vMSPJprXadyvrybF", "sig_7qHbvhmahe5GwfePDiS5Lg3pi6Qx"
+        ),
+    ),
+    User(
+        name="testUser3",
+        token="eyJVc2VySUQiOiJ0ZXN0VXNlcjMiLCJQYXNzd29yZCI6InRlc3RQYXNzd29yZCJ9",
+        keys=SigningKeys(
+            "sig_5T8FcSsynBjn9mMLBsXhpacRovJf", "sig_7GFR4YaDshFcqsxWRZpRB161jguD"
+        ),
+    ),
+)
+"""The four public users of QStash's own dev server (ENV-11)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How an emulator behaves. The defaults are those of ``qemu start``."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on. Loopback unless told otherwise."""
+
+    port: int = 8080
+    """0 picks any free port."""
+
+    quota: str = "payg"
+    """A profile of ``core/limits.py``: free, payg or pro (LIM-1)."""
+
+    strict: bool = False
+    """Take the smallest value where QStash's own sources disagree on a limit (C-22)."""
+
+    region: str = "EU-CENTRAL-1"
+    """What deliveries carry as ``Upstash-Region`` (DLV-4)."""
+
+    clock: str = "real"
+    """``virtual`` stands still until it is advanced."""
+
+    speed: float = 1.0
+    """How many seconds pass in one real second."""
+
+    start_time_ms: int | None = None
+    """What the clock shows at the start; ``None``: the real time."""
+
+    seed: int | None = None
+    """Makes ids reproducible; ``None``: nobody can foretell them."""
+
+    routes: tuple[Route, ...] = ()
+    """Hosts whose messages are delivered elsewhere."""
+
+    users: tuple[User, ...] = DEV_USERS
+    """Who may call. The first is the one that the banner shows."""
+
+    max_log_entries: int = 200_000
+    """How many log entries each user keeps; the oldest go first (LOG-11)."""
+
+    grace_ms: int = 60_000
+    """How long a finished message can still be read (MSG-8)."""
+
+    def __post_init__(self) -> None:
+        _check(0 <= self.port <= 65535, "port", "must be between 0 and 65535")
+        _check(bool(self.host), "host", "must not be empty")
+        _one_of("quota", self.quota, tuple(PROFILES))
+        _one_of("region", self.region, REGIONS)
+        _one_of("clock", self.clock, CLOCKS)
+        _check(0 < self.speed <= 1_000_000, "speed", "must be above 0 and at most 1e6")
+        _check(
+            self.clock == "real" or self.speed == 1,
+            "speed",
+            "a virtual clock has no speed: it stands still until it is advanced",
+        )
+        _check(
+            self.start_time_ms is None or 0 <= self.start_time_ms < 2**53,
+            "start_time",
+            "must lie between 1970 and the year 287396",
+        )
+        _check(self.max_log_entries >= 1, "max_log_entries", "must be at least 1")
+        _check(self.grace_ms >= 0, "grace_ms", "must not be negative")
+        _check(bool(self.users), "users", "there must be at least one")
+        tokens = {user.token for user in self.users}
+        _check(len(tokens) == len(self.users), "users", "two of them share a token")
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the chosen profile."""
+        return limits_of(self.quota, strict=self.strict)
+
+
+def _check(holds: bool, setting: str, reason: str) -> None:
+    if not holds:
+        raise SettingsError(setting, reason)
+
+
+def _one_of(setting: str, value: str, allowed: tuple[str, ...]) -> None:
+    _check(
+        value in allowed, setting, f"must be one of {', '.join(allowed)}, not {value!r}"
+    )
