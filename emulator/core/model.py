@@ -14,6 +14,7 @@ Every change of state is a ``Transition``: whole, and applied in one step.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
@@ -406,6 +407,9 @@ class Outgoing:
     url: str
     """Where to connect and what to ask for."""
 
+    host: str | None = None
+    """The ``Host`` to name instead of the URL's: the message was rerouted."""
+
     headers: tuple[tuple[str, str], ...]
 
     body: bytes
@@ -435,13 +439,22 @@ class Transition:
 
     keys: SigningKeys | None = None
 
-    def __add__(self, other: Transition) -> Transition:
-        """Both, as one."""
-        return Transition(
-            progress=self.progress + other.progress,
-            log=self.log + other.log,
-            dlq_added=self.dlq_added + other.dlq_added,
-            dlq_removed=self.dlq_removed + other.dlq_removed,
-            deduplications=self.deduplications + other.deduplications,
-            keys=other.keys or self.keys,
+    reset: bool = False
+    """Forget everything first."""
+
+    @classmethod
+    def merge(cls, parts: Sequence[Transition]) -> Transition:
+        """Make one transition of several, in order."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            progress=tuple(item for part in parts for item in part.progress),
+            log=tuple(item for part in parts for item in part.log),
+            dlq_added=tuple(item for part in parts for item in part.dlq_added),
+            dlq_removed=tuple(item for part in parts for item in part.dlq_removed),
+            deduplications=tuple(
+                item for part in parts for item in part.deduplications
+            ),
+            keys=next((part.keys for part in reversed(parts) if part.keys), None),
+            reset=any(part.reset for part in parts),
         )

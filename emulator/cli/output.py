@@ -1,0 +1,374 @@
+"""The terminal's lines: one for each log entry, and what to try when one fails.
+
+Values in, text out. What comes from a message or from a destination is hostile: it
+passes ``printable``, so that nothing in it can move a cursor or pretend to be a line
+of ours. A message's own data never appears, and a response's not if the message
+asked for redaction: it may repeat the data.
+
+The time on a line is its entry's own; no clock is read here.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from typing import IO, TYPE_CHECKING, Any
+from unicodedata import combining, east_asian_width
+
+import click
+
+if TYPE_CHECKING:
+    from emulator.core.model import LogEntry
+    from emulator.core.reroute import Route
+
+__all__ = [
+    "Line",
+    "Remedies",
+    "Style",
+    "format_line",
+    "format_wait",
+    "line_of_entry",
+    "line_of_json",
+    "plural",
+    "printable",
+    "wants_color",
+]
+
+_DETAIL_COLUMNS = 58
+"""Behind time, state and shortened id: 100 columns in all."""
+
+_EXCERPT_CHARACTERS = 60
+
+_REMEDY_EVERY_MS = 60_000
+
+_MAX_ORIGINS = 256
+"""How many unreachable origins are remembered."""
+
+_STATE_COLORS: dict[str, dict[str, Any]] = {
+    "CREATED": {"fg": "cyan"},
+    "ACTIVE": {"fg": "blue"},
+    "RETRY": {"fg": "yellow"},
+    "ERROR": {"fg": "red"},
+    "DELIVERED": {"fg": "green"},
+    "FAILED": {"fg": "red", "bold": True},
+    "CANCEL_REQUESTED": {"fg": "magenta"},
+    "CANCELED": {"fg": "magenta"},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """What a line says of a log entry. The API's JSON knows less than an entry does."""
+
+    time_ms: int
+    state: str
+    message_id: str
+    method: str
+    url: str
+    max_retries: int
+
+    retried: int | None = None
+    """Retries made, as ``LogEntry.retried``; ``None``: not known."""
+
+    next_delivery_ms: int | None = None
+    status: int | None = None
+    duration_ms: int | None = None
+    error: str | None = None
+
+    response_body: bytes = b""
+    """At least its beginning."""
+
+    is_redacted: bool = False
+    dlq_id: str | None = None
+    callback_of: str | None = None
+
+    origin: str = ""
+    """What brought the message about: ``queue emails``, ``schedule scd_…``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """How lines look."""
+
+    color: bool = False
+
+    full_ids: bool = False
+
+    zone: tzinfo | None = None
+    """``None``: the machine's time zone."""
+
+
+def line_of_entry(entry: LogEntry) -> Line:
+    """Take from a log entry what its line says."""
+    from emulator.core.model import Responded, State
+
+    message, outcome = entry.message, entry.outcome
+    response = outcome if isinstance(outcome, Responded) else None
+    failed = entry.state is State.ERROR
+    return Line(
+        time_ms=entry.time_ms,
+        state=entry.state.value,
+        message_id=message.message_id,
+        method=message.options.method,
+        url=message.url,
+        max_retries=message.options.max_retries,
+        retried=entry.retried,
+        next_delivery_ms=entry.next_delivery_ms,
+        status=None if response is None else response.status,
+        duration_ms=entry.duration_ms,
+        error=None if outcome is None or not failed else outcome.error,
+        response_body=b"" if response is None else response.body,
+        is_redacted=message.options.redaction is not None,
+        dlq_id=entry.dlq_id,
+        callback_of=message.callback_of,
+        origin=_origin(message.queue_name, message.url_group_name, message.schedule_id),
+    )
+
+
+def line_of_json(entry: Mapping[str, Any]) -> Line:
+    """Take from an entry of ``/v2/events`` (LOG-12) what its line says.
+
+    Raises ``KeyError`` if it lacks what every entry has.
+    """
+    header = entry.get("header") or {}
+    own = [b64decode(entry.get("body") or "").decode(errors="replace")]
+    own += [value for values in header.values() for value in values]
+    return Line(
+        time_ms=entry["time"],
+        state=entry["state"],
+        message_id=entry["messageId"],
+        method=entry["method"],
+        url=entry["url"],
+        max_retries=entry["maxRetries"],
+        next_delivery_ms=entry.get("nextDeliveryTime"),
+        status=entry.get("responseStatus"),
+        error=entry.get("error") if entry["state"] == "ERROR" else None,
+        response_body=b64decode(entry.get("responseBody") or ""),
+        # RED-3: that is how a redacted value is shown.
+        is_redacted=any(value.startswith("REDACTED:") for value in own),
+        origin=_origin(
+            entry.get("queueName"), entry.get("topicName"), entry.get("scheduleId")
+        ),
+    )
+
+
+def format_line(line: Line, style: Style) -> str:
+    """Write a line: time, state, message id, and what happened."""
+    message_id = printable(line.message_id)
+    if not style.full_ids:
+        message_id = _short_id(message_id)
+    status, detail = _detail(line, style)
+    paint = click.style if style.color else _unstyled
+    state = printable(line.state)
+    text = "  ".join(
+        (
+            paint(_time(line.time_ms, style.zone), dim=True),
+            paint(state, **_STATE_COLORS.get(state, {})) + " " * (9 - len(state)),
+            f"{message_id:<13}",
+            (paint(status, **_status_color(line.status)) if status else "") + detail,
+        )
+    )
+    return text.rstrip()
+
+
+def _detail(line: Line, style: Style) -> tuple[str, str]:
+    """Return the status, to be coloured, and the rest of what happened."""
+    call = f"{printable(line.method[:20])} {_shown_url(line.url)}"
+    deliveries = f"delivery {(line.retried or 0) + 1} of {line.max_retries + 1}"
+    wait_ms = (line.next_delivery_ms or line.time_ms) - line.time_ms
+    took = "" if line.duration_ms is None else f" in {format_wait(line.duration_ms)}"
+    detail = ""
+    match line.state:
+        case "CREATED":
+            detail = _created(line, call, wait_ms, style)
+        case "ACTIVE" if line.retried:
+            detail = deliveries
+        case "ERROR" if line.status is not None:
+            return str(line.status), took + _excerpt(line, took)
+        case "ERROR":
+            detail = (line.error or "").removeprefix("context deadline exceeded: ")
+        case "RETRY":
+            which = "again" if line.retried is None else deliveries
+            detail = f"{which} in {format_wait(wait_ms)}"
+        case "DELIVERED" if line.status is not None:
+            return str(line.status), took
+        case "DELIVERED":
+            detail = call
+        case "FAILED":
+            detail = "in the DLQ" + (f" as {line.dlq_id}" if line.dlq_id else "")
+    return "", _cut(printable(detail[:400]), _DETAIL_COLUMNS)
+
+
+def _created(line: Line, call: str, wait_ms: int, style: Style) -> str:
+    extras = "  " + line.origin if line.origin else ""
+    if line.callback_of is not None:
+        source = line.callback_of if style.full_ids else _short_id(line.callback_of)
+        extras += f"  callback of {source}"
+    if wait_ms > 0:
+        extras += f"  in {format_wait(wait_ms)}"
+    extras = _cut(printable(extras), 36)
+    return _cut(call, _DETAIL_COLUMNS - len(extras)) + extras
+
+
+def _excerpt(line: Line, took: str) -> str:
+    if line.is_redacted or not line.response_body:
+        return ""
+    # No more bytes than the characters can have.
+    text = line.response_body[: _EXCERPT_CHARACTERS * 4].decode(errors="replace")
+    room = _DETAIL_COLUMNS - len(f'{line.status}{took}: ""')
+    return f': "{_cut(printable(text[:_EXCERPT_CHARACTERS]), room)}"'
+
+
+def _origin(queue: str | None, url_group: str | None, schedule: str | None) -> str:
+    parts = (("queue", queue), ("URL group", url_group), ("schedule", schedule))
+    return "  ".join(f"{word} {name}" for word, name in parts if name)
+
+
+def _time(time_ms: int, zone: tzinfo | None) -> str:
+    try:
+        moment = datetime.fromtimestamp(time_ms // 1000, tz=UTC).astimezone(zone)
+    except (ValueError, OverflowError, OSError):
+        return f"{time_ms:>12}"  # a virtual clock can show the year 200000
+    return f"{moment:%H:%M:%S}.{time_ms % 1000:03}"
+
+
+def _short_id(message_id: str) -> str:
+    if len(message_id) <= 13:
+        return message_id
+    return f"{message_id[:8]}…{message_id[-4:]}"
+
+
+def _shown_url(url: str) -> str:
+    """Leave out ``http://``, and a name and password if there are any."""
+    text = re.sub(r"^(https?://)[^/?#@]*@", r"\1", url[:400])
+    return printable(text.removeprefix("http://"))
+
+
+def _status_color(status: int | None) -> dict[str, Any]:
+    colors = {2: "green", 3: "yellow", 4: "yellow", 5: "red"}
+    return {"fg": colors.get((status or 0) // 100), "bold": True}
+
+
+def _unstyled(text: str, **styles: Any) -> str:
+    return text
+
+
+def printable(text: str) -> str:
+    """Escape whatever isn't a visible character or a space."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character.isprintable()
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def _cut(text: str, columns: int) -> str:
+    if text.isascii() and len(text) <= columns:
+        return text
+    widths = [
+        0 if combining(character) else 1 + (east_asian_width(character) in "WF")
+        for character in text
+    ]
+    if sum(widths) <= columns:
+        return text
+    used = 1  # the ellipsis
+    for index, width in enumerate(widths):
+        used += width
+        if used > columns:
+            return text[:index] + "…"
+    raise AssertionError("the text is too wide, so the loop returns")
+
+
+def format_wait(wait_ms: int) -> str:
+    """Write a wait as people say it: ``8 ms``, ``12 s``, ``6 min 7 s``, ``1 d 2 h``.
+
+    The two largest units; what is smaller is dropped.
+    """
+    if wait_ms < 1000:
+        return f"{max(wait_ms, 0)} ms"
+    units = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"))
+    parts: list[tuple[int, str]] = []
+    for unit_ms, name in units:
+        count, wait_ms = divmod(wait_ms, unit_ms)
+        if count or parts:
+            parts.append((count, name))
+    return " ".join(f"{count} {name}" for count, name in parts[:2] if count)
+
+
+def plural(count: int, word: str) -> str:
+    """Write ``1 message`` or ``1,234 messages``, ``2 deliveries``."""
+    if count != 1:
+        word = word[:-1] + "ies" if word.endswith("y") else word + "s"
+    return f"{count:,} {word}"
+
+
+class Remedies:
+    """What to try when a destination can't be reached.
+
+    Said once for each origin and minute, by the entries' own time; what fails in
+    between is counted.
+    """
+
+    def __init__(self, routes: tuple[Route, ...] = ()) -> None:
+        self._routes = routes
+        self._said: dict[str, tuple[int, int]] = {}
+
+    def remedy(self, line: Line) -> str:
+        """Return a line to follow this one, or nothing."""
+        from emulator.core.reroute import reroute
+
+        if line.state != "ERROR" or line.status is not None:
+            return ""
+        url = reroute(line.url, self._routes)
+        match = re.match(r"(https?://)(?:[^/?#@]*@)?([^/?#]*)", url, re.IGNORECASE)
+        scheme, host = match.groups() if match else ("", url)
+        host = _cut(printable(host[:200]), 40)
+        error = line.error or ""
+        if "refused" in error:
+            advice = f"{host}: is your app running?"
+        elif "resolve" in error:
+            advice = (
+                f"{host}: no such host here. If your app runs on this machine: "
+                f"qemu start --route {scheme}{host}=http://127.0.0.1:3000"
+            )
+        elif "TLS" in error:
+            advice = f"{host}: does it speak TLS? If not, publish to http://"
+        else:
+            return ""
+
+        said_ms, more = self._said.get(host, (None, 0))
+        if said_ms is not None and line.time_ms - said_ms < _REMEDY_EVERY_MS:
+            self._said[host] = (said_ms, more + 1)
+            return ""
+        self._said.pop(host, None)
+        while len(self._said) >= _MAX_ORIGINS:
+            del self._said[next(iter(self._said))]
+        self._said[host] = (line.time_ms, 0)
+        return f"{'':25}{advice}" + (
+            f" ({plural(more, 'more failure')})" if more else ""
+        )
+
+
+def wants_color(
+    choice: str, stream: IO[str] | None, environ: Mapping[str, str]
+) -> bool:
+    """Decide whether to write colour to a stream.
+
+    ``choice`` is ``always``, ``never`` or ``auto``: then ``NO_COLOR``,
+    ``FORCE_COLOR`` and ``CLICOLOR_FORCE``, ``TERM=dumb`` are heard in this order,
+    and at last whether the stream is a terminal.
+    """
+    if choice != "auto":
+        return choice == "always"
+    if environ.get("NO_COLOR"):
+        return False
+    forced = (environ.get(name, "") for name in ("FORCE_COLOR", "CLICOLOR_FORCE"))
+    if any(value not in ("", "0") for value in forced):
+        return True
+    return environ.get("TERM") != "dumb" and stream is not None and stream.isatty()

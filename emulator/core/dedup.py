@@ -1,0 +1,43 @@
+"""Deduplication: is this the same publish again?
+
+Answers with a key; two publishes with equal keys are the same one, as long as the
+window of the first is open. Who holds the keys, and for how long, isn't decided
+here.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from emulator.core.model import Publish
+
+__all__ = ["WINDOW_MS", "key"]
+
+WINDOW_MS = 10 * 60 * 1000
+"""From the acceptance of the first message; duplicates don't extend it (DED-2)."""
+
+
+def key(publish: Publish) -> str | None:
+    """Return what identifies a publish, or ``None`` if it wants no deduplication.
+
+    An explicit id wins over the content (DED-7), and never equals a content's key
+    (DED-10): the prefixes differ.
+    """
+    if publish.deduplication_id is not None:
+        return f"id:{publish.deduplication_id}"
+    if publish.content_based_deduplication:
+        return f"content:{_digest(publish)}"
+    return None
+
+
+def _digest(publish: Publish) -> str:
+    """Hash the destination, the headers and the body (DED-6), and nothing else.
+
+    Each part goes in with its length, so that no two contents run together.
+    """
+    digest = sha256()
+    for part in (publish.destination.text, *publish.header):
+        data = part.encode("utf-8", "surrogateescape")
+        digest.update(b"%d:" % len(data) + data)
+    digest.update(b"body:" + publish.body)
+    return digest.hexdigest()

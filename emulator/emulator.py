@@ -1,0 +1,228 @@
+"""Emulator: wires clock, chance, transport, engines and web app together.
+
+The only file that knows all parts. It starts them, stops them, and has no rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+from types import TracebackType
+
+from aiohttp import web
+
+from emulator.engine.clock import SystemClock, VirtualClock
+from emulator.engine.engine import Engine
+from emulator.engine.entropy import SeededEntropy, SystemEntropy
+from emulator.engine.feed import Feed
+from emulator.engine.ports import Clock, Entropy, Transport
+from emulator.engine.tenants import Tenants
+from emulator.settings import Settings
+from emulator.transport import HttpTransport
+from emulator.web.app import build_app
+
+__all__ = ["Emulator"]
+
+logger = logging.getLogger(__name__)
+
+_MAX_HEADER_BYTES = 131_072
+"""Of a request, a line at a time: QStash's own limit isn't known (Q-33)."""
+
+_MAX_HEADERS = 1_000
+
+_BACKLOG = 1_024
+
+_PORT_TRIES = 20
+
+_REACHED_BY = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}
+
+
+class Emulator:
+    """A local QStash: ``async with Emulator(Settings(port=0)) as emulator: …``.
+
+    ``transport`` replaces the way to destinations, for tests.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, *, transport: Transport | None = None
+    ) -> None:
+        self.settings = settings or Settings()
+        self.feed = Feed()
+        self.clock = _clock(self.settings)
+        self._transport = transport or HttpTransport()
+        self.tenants = _tenants(self.settings, self.clock, self._transport, self.feed)
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+        self._aborted = asyncio.Event()
+
+    async def __aenter__(self) -> Emulator:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop(drain_s=0)
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on, once started."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """What ``QSTASH_URL`` is set to."""
+        host = _REACHED_BY.get(self.settings.host, self.settings.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
+
+    @property
+    def pending(self) -> int:
+        """How many messages aren't final, over all users."""
+        return self.tenants.pending
+
+    @property
+    def in_flight(self) -> int:
+        """How many deliveries are under way, over all users."""
+        return self.tenants.in_flight
+
+    async def start(self) -> None:
+        """Listen, and begin to deliver. Raises ``OSError`` where it can't listen."""
+        sockets = _listen(self.settings.host, self.settings.port)
+        self._port = sockets[0].getsockname()[1]
+        app = build_app(
+            self.tenants, self.settings, started_at_ms=SystemClock().now_ms()
+        )
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=1.0,
+            # Bodies are stored as they arrive, compressed ones too (PUB-20).
+            auto_decompress=False,
+            max_line_size=_MAX_HEADER_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
+            max_headers=_MAX_HEADERS,
+        )
+        await self._runner.setup()
+        for listener in sockets:
+            await web.SockSite(self._runner, listener, backlog=_BACKLOG).start()
+        for engine in self.tenants.engines:
+            engine.scheduler.start()
+
+    async def stop(self, *, drain_s: float = 5.0) -> None:
+        """Stop accepting, let deliveries under way finish, and close everything.
+
+        Deliveries that take longer than ``drain_s`` real seconds are cut off, and so
+        are all of them when ``abort`` is called meanwhile.
+        """
+        runner, self._runner = self._runner, None
+        if runner is None:
+            return
+        for site in tuple(runner.sites):
+            await site.stop()
+        schedulers = [engine.scheduler for engine in self.tenants.engines]
+        for scheduler in schedulers:
+            scheduler.stop()
+        tasks = [task for scheduler in schedulers for task in scheduler.tasks]
+        if tasks and drain_s > 0:
+            abortion = asyncio.ensure_future(self._aborted.wait())
+            deliveries = asyncio.ensure_future(asyncio.wait(tasks))
+            await asyncio.wait(
+                (abortion, deliveries),
+                timeout=drain_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            abortion.cancel()
+            deliveries.cancel()
+        for scheduler in schedulers:
+            scheduler.cut_off()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.feed.close()
+        await runner.cleanup()
+        await self._transport.close()
+
+    def abort(self) -> None:
+        """Make a ``stop`` that waits for deliveries wait no longer."""
+        self._aborted.set()
+
+
+def _clock(settings: Settings) -> Clock:
+    if settings.clock == "virtual":
+        return VirtualClock(settings.start_time_ms)
+    return SystemClock(speed=settings.speed, start_ms=settings.start_time_ms)
+
+
+def _tenants(
+    settings: Settings, clock: Clock, transport: Transport, feed: Feed
+) -> Tenants:
+    entropy: Entropy = (
+        SystemEntropy() if settings.seed is None else SeededEntropy(settings.seed)
+    )
+    stamp = SystemClock()
+    engines = [
+        (
+            user.token,
+            Engine(
+                user=user.name,
+                keys=user.keys,
+                limits=settings.limits,
+                clock=clock,
+                stamp=stamp,
+                entropy=entropy,
+                transport=transport,
+                feed=feed,
+                region=settings.region,
+                routes=settings.routes,
+                grace_ms=settings.grace_ms,
+                max_log_entries=settings.max_log_entries,
+            ),
+        )
+        for user in settings.users
+    ]
+    return Tenants(engines, clock=clock, feed=feed)
+
+
+def _listen(host: str, port: int) -> list[socket.socket]:
+    """Bind to a host and port; to both loopback addresses for the usual host.
+
+    ``localhost`` may mean ``::1`` (BASE-1). Where that address doesn't exist it is
+    left out; where somebody else has the port on it, that is an error: half of the
+    clients would reach them.
+    """
+    if host not in ("127.0.0.1", "localhost"):
+        return [_bind(host, port)]
+    for _ in range(_PORT_TRIES):
+        first = _bind("127.0.0.1", port)
+        try:
+            return [first, _bind("::1", first.getsockname()[1])]
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                return [first]
+            first.close()
+            if port != 0:
+                raise
+    raise OSError(errno.EADDRINUSE, f"no port free on 127.0.0.1 and ::1 ({host})")
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        if os.name == "posix":  # elsewhere it lets two servers share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6 and host != "::":
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise OSError(error.errno, error.strerror, f"{host}:{port}") from error
+    return listener

@@ -1,0 +1,94 @@
+"""One delivery: build the request, sign it, send it; an ``Outcome`` comes back.
+
+Decides nothing about when, how often, or what follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from emulator.core import ids, signature
+from emulator.core.destination import host_of
+from emulator.core.header_map import pairs
+from emulator.core.model import Message, Outcome, Outgoing, Progress, SigningKeys
+from emulator.core.reroute import Route, reroute
+from emulator.engine.ports import Clock, Entropy, Transport
+
+__all__ = ["Delivery"]
+
+
+class Delivery:
+    """Delivers messages of one user.
+
+    ``stamp`` is the clock that dates signatures: the machine's, whatever clock
+    schedules, or every app's verifier would refuse them after a jump.
+    """
+
+    def __init__(
+        self,
+        *,
+        transport: Transport,
+        entropy: Entropy,
+        stamp: Clock,
+        keys: Callable[[], SigningKeys],
+        region: str,
+        routes: tuple[Route, ...],
+        max_response_bytes: int,
+    ) -> None:
+        self._transport = transport
+        self._entropy = entropy
+        self._stamp = stamp
+        self._keys = keys
+        self._region = region
+        self._routes = routes
+        self._max_response_bytes = max_response_bytes
+
+    async def deliver(self, progress: Progress) -> Outcome:
+        """Call the destination once (DLV-1)."""
+        message = progress.message
+        url = reroute(message.url, self._routes)
+        return await self._transport.send(
+            Outgoing(
+                method=message.options.method,
+                url=url,
+                host=None if url is message.url else host_of(message.url),
+                headers=self._headers(message, progress.retried),
+                body=message.body,
+                max_response_bytes=self._max_response_bytes,
+            )
+        )
+
+    def _headers(self, message: Message, retried: int) -> tuple[tuple[str, str], ...]:
+        """Return what a delivery carries (DLV-2), and no more (DLV-3).
+
+        The message's own headers hold nothing that only the server may set (HDR-32).
+        """
+        own = tuple(pairs(message.header))
+        own_names = {name for name, _ in own}
+        defaults = (
+            ("User-Agent", "Upstash-QStash"),
+            ("Accept-Encoding", "gzip"),
+        )
+        origin = (
+            ("Upstash-Topic-Name", message.url_group_name),
+            ("Upstash-Schedule-Id", message.schedule_id),
+        )
+        # A fresh signature for each delivery, with the key of this moment
+        # (SIG-7, SIG-17).
+        token = signature.sign(
+            body=message.body,
+            url=message.url,
+            key=self._keys().current,
+            now_ms=self._stamp.now_ms(),
+            jwt_id=ids.jwt_id(self._entropy.token_bytes(ids.JWT_ID_BYTES)),
+        )
+        return (
+            *(pair for pair in defaults if pair[0] not in own_names),
+            *own,
+            ("Upstash-Message-Id", message.message_id),
+            ("Upstash-Retried", str(retried)),
+            ("Upstash-Signature", token),
+            ("Upstash-Caller-Ip", message.caller_ip),
+            ("Upstash-Region", self._region),
+            *((name, value) for name, value in origin if value is not None),
+        )

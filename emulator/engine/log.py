@@ -1,0 +1,58 @@
+"""The log of one user: every change of every message's state, in order.
+
+Bounded by count and by age; the oldest go first (LOG-11). An entry's sequence
+number never changes, so a cursor made of it is stable (FMT-17).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from emulator.core.model import LogEntry
+
+__all__ = ["Log"]
+
+
+class Log:
+    """Log entries, numbered from 0."""
+
+    def __init__(self, max_entries: int) -> None:
+        self._entries: deque[LogEntry] = deque()
+        self._max_entries = max_entries
+        self._first = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def extend(self, entries: Iterable[LogEntry]) -> None:
+        """Append entries, and drop the oldest above the bound."""
+        self._entries.extend(entries)
+        while len(self._entries) > self._max_entries:
+            self._entries.popleft()
+            self._first += 1
+
+    def expire(self, before_ms: int) -> None:
+        """Drop the entries at the old end that are older than an instant."""
+        while self._entries and self._entries[0].time_ms < before_ms:
+            self._entries.popleft()
+            self._first += 1
+
+    def newest_first(self, below: int | None = None) -> Iterator[tuple[int, LogEntry]]:
+        """Iterate over sequence numbers and entries, from just ``below`` one."""
+        end = self._first + len(self._entries)
+        start = end if below is None else min(below, end)
+        entries = reversed(self._entries)
+        for _ in range(end - start):
+            next(entries, None)
+        return zip(range(start - 1, self._first - 1, -1), entries, strict=False)
+
+    def oldest_first(self, above: int | None = None) -> Iterator[tuple[int, LogEntry]]:
+        """Iterate over sequence numbers and entries, from just ``above`` one."""
+        start = self._first if above is None else max(above + 1, self._first)
+        entries = iter(self._entries)
+        for _ in range(start - self._first):
+            next(entries, None)
+        return zip(
+            range(start, self._first + len(self._entries)), entries, strict=False
+        )

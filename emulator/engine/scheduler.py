@@ -1,0 +1,204 @@
+"""The scheduler: starts what is due, as far as the gate lets it, and ends what hangs.
+
+Nothing polls. A change that makes a message wait is put on the timeline; one sleeper
+waits for the earliest instant; whatever ends lets the next through. What a delivery
+means for its message isn't decided here (``core/lifecycle.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from emulator.core import lifecycle
+from emulator.core.model import (
+    Outcome,
+    Progress,
+    State,
+    TimedOut,
+    Transition,
+    Unreachable,
+)
+from emulator.engine.gate import Gate
+from emulator.engine.ports import Clock
+from emulator.engine.store import Store
+from emulator.engine.timeline import Timeline
+
+__all__ = ["Scheduler"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A delivery under way."""
+
+    task: asyncio.Task[None]
+    deadline_ms: int
+    timeout_ms: int
+    is_late: bool = False
+
+
+class Scheduler:
+    """Runs the deliveries of one user."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        store: Store,
+        gate: Gate,
+        deliver: Callable[[Progress], Awaitable[Outcome]],
+        settle: Callable[[Progress, Outcome], None],
+        commit: Callable[[Transition], None],
+        max_response_ms: int,
+    ) -> None:
+        self._clock = clock
+        self._store = store
+        self._gate = gate
+        self._deliver = deliver
+        self._settle = settle
+        self._commit = commit
+        self._max_response_ms = max_response_ms
+        self._due = Timeline(self._is_due)
+        self._deadlines = Timeline(self._is_deadline)
+        self._flights: dict[str, _Flight] = {}
+        self._sleeper: asyncio.Task[None] | None = None
+        self._wakes_ms = 0
+        self._is_running = False
+        self._is_pumping = False
+
+    @property
+    def in_flight(self) -> int:
+        """How many deliveries are under way."""
+        return len(self._flights)
+
+    @property
+    def tasks(self) -> tuple[asyncio.Task[None], ...]:
+        """The deliveries under way."""
+        return tuple(flight.task for flight in self._flights.values())
+
+    def next_due_ms(self) -> int | None:
+        """Return the next instant at which something happens by itself."""
+        instants = (self._due.next_due_ms(), self._deadlines.next_due_ms())
+        return min((ms for ms in instants if ms is not None), default=None)
+
+    def start(self) -> None:
+        """Begin to start deliveries. Needs a running event loop."""
+        self._is_running = True
+        self.pump()
+
+    def stop(self) -> None:
+        """Start nothing more. Deliveries under way go on."""
+        self._is_running = False
+        if self._sleeper is not None:
+            self._sleeper.cancel()
+            self._sleeper = None
+
+    def cut_off(self) -> None:
+        """Drop the deliveries under way: they settle nothing (Q-34)."""
+        for flight in self._flights.values():
+            flight.task.cancel()
+        self._flights.clear()
+
+    def note(self, progress: Iterable[Progress]) -> None:
+        """Take note of messages that moved, and start what may start now."""
+        for item in progress:
+            if item.is_waiting:
+                self._due.push(item.message.message_id, item.due_ms)
+            elif item.state is State.CANCELLED:
+                self._due.note_stale()
+        self.pump()
+
+    def pump(self) -> None:
+        """Start what is due and let through, and arm the sleeper for what comes."""
+        if not self._is_running or self._is_pumping:
+            return
+        self._is_pumping = True
+        try:
+            now_ms = self._clock.now_ms()
+            while (message_id := self._deadlines.pop_due(now_ms)) is not None:
+                flight = self._flights[message_id]
+                flight.is_late = True
+                flight.task.cancel()
+            while (message_id := self._due.pop_due(now_ms)) is not None:
+                self._gate.arrive(message_id)
+            while (message_id := self._gate.take()) is not None:
+                self._launch(message_id, now_ms)
+        finally:
+            self._is_pumping = False
+        self._arm()
+
+    def _launch(self, message_id: str, now_ms: int) -> None:
+        progress = self._store.progress(message_id, now_ms)
+        if progress is None or not progress.is_waiting:
+            self._gate.leave()  # cancelled while it stood in line
+            return
+        transition = lifecycle.activate(progress, now_ms=now_ms)
+        self._commit(transition)
+        # DLV-21: what the message says, up to what the plan allows.
+        timeout_ms = min(
+            progress.message.options.timeout_ms or self._max_response_ms,
+            self._max_response_ms,
+        )
+        deadline_ms = now_ms + timeout_ms
+        self._flights[message_id] = _Flight(
+            asyncio.create_task(self._fly(transition.progress[0])),
+            deadline_ms,
+            timeout_ms,
+        )
+        self._deadlines.push(message_id, deadline_ms)
+
+    async def _fly(self, progress: Progress) -> None:
+        message_id = progress.message.message_id
+        outcome: Outcome
+        try:
+            outcome = await self._deliver(progress)
+        except asyncio.CancelledError:
+            flight = self._flights.get(message_id)
+            if flight is None or not flight.is_late:
+                self._gate.leave()
+                raise
+            outcome = TimedOut(flight.timeout_ms)
+        except Exception as error:
+            # A mistake of ours must not stop the others, nor lose the message.
+            logger.exception("delivery of %s broke", message_id)
+            outcome = Unreachable(f"internal error: {error!r}")
+        del self._flights[message_id]
+        self._deadlines.note_stale()
+        self._gate.leave()
+        current = self._store.progress(message_id, self._clock.now_ms())
+        if current is not None:
+            self._settle(current, outcome)
+
+    def _arm(self) -> None:
+        due_ms = self.next_due_ms()
+        if due_ms is None:
+            return
+        if self._sleeper is not None:
+            if self._wakes_ms <= due_ms:
+                return
+            self._sleeper.cancel()
+        self._wakes_ms = due_ms
+        self._sleeper = asyncio.create_task(self._sleep(due_ms))
+
+    async def _sleep(self, due_ms: int) -> None:
+        await self._clock.sleep_until(due_ms)
+        self._sleeper = None
+        self.pump()
+
+    def _is_due(self, message_id: str, due_ms: int) -> bool:
+        progress = self._store.progress(message_id, due_ms)
+        return (
+            progress is not None and progress.is_waiting and progress.due_ms == due_ms
+        )
+
+    def _is_deadline(self, message_id: str, deadline_ms: int) -> bool:
+        flight = self._flights.get(message_id)
+        return (
+            flight is not None
+            and flight.deadline_ms == deadline_ms
+            and not flight.is_late
+        )

@@ -1,0 +1,1 @@
+"""HTTP in: QStash's API, and what is ours under ``/_qemu``."""

@@ -1,0 +1,113 @@
+"""The web application: every request comes in here, and leaves with an answer.
+
+One middleware does what holds for all: it finds out who calls before anything else
+(AUTH-7), looks the path up, turns a caller's mistakes into responses, and adds the
+headers that every answer has.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from aiohttp import web
+
+from emulator import __version__
+from emulator.core import wire
+from emulator.engine.tenants import Tenants
+from emulator.errors import NotSupported, RequestError
+from emulator.settings import Settings
+from emulator.web import local, responses
+from emulator.web.auth import authenticate
+from emulator.web.call import SETTINGS, STARTED_AT_MS, TENANTS, Call
+from emulator.web.incoming import raw_target
+from emulator.web.router import Handler, LocalHandler, Router
+from emulator.web.routes import LOCAL_ROUTES, ROUTES
+
+__all__ = ["build_app"]
+
+logger = logging.getLogger(__name__)
+
+_ROUTER: Router[Handler | str] = Router(ROUTES)
+_LOCAL_ROUTER: Router[LocalHandler] = Router(LOCAL_ROUTES)
+
+
+def build_app(
+    tenants: Tenants, settings: Settings, *, started_at_ms: int
+) -> web.Application:
+    """Make the application that serves an emulator's API."""
+    app = web.Application()
+    app[TENANTS] = tenants
+    app[SETTINGS] = settings
+    app[STARTED_AT_MS] = started_at_ms
+    app.router.add_route("*", "/{path:.*}", _answer)
+    app.on_response_prepare.append(_add_headers)
+    return app
+
+
+async def _answer(request: web.Request) -> web.StreamResponse:
+    target = raw_target(request)
+    try:
+        if target.lower().startswith("/_qemu/"):
+            return await _answer_local(request, target)
+        if request.method == "OPTIONS":
+            return _preflight(request)
+        return await _answer_call(request, target)
+    except RequestError as error:
+        return responses.error(error)
+    except (ConnectionError, web.HTTPException):
+        raise
+    except Exception:
+        # A mistake of ours: the caller hears of it, and the next request is served.
+        logger.exception("%s %s broke", request.method, target.partition("?")[0])
+        return responses.json_response(wire.error("internal error"), 500)
+
+
+async def _answer_call(request: web.Request, target: str) -> web.StreamResponse:
+    engine, token_is_header = authenticate(request, target, request.app[TENANTS])
+    match = _ROUTER.match(request.method, target)
+    if match is None:
+        return _unknown_path(request, target)
+    if match.handler is None:
+        return responses.method_not_allowed(match.allowed)
+    if isinstance(match.handler, str):
+        raise NotSupported(match.handler)
+    call = Call(request, engine, target, match.names, token_is_header)
+    return await match.handler(call)
+
+
+async def _answer_local(request: web.Request, target: str) -> web.StreamResponse:
+    local.guard(request)
+    match = _LOCAL_ROUTER.match(request.method, target)
+    if match is None:
+        return _unknown_path(request, target)
+    if match.handler is None:
+        return responses.method_not_allowed(match.allowed)
+    return await match.handler(request)
+
+
+def _unknown_path(request: web.Request, target: str) -> web.Response:
+    path = target.partition("?")[0]
+    return responses.json_response(
+        wire.error(f"no such endpoint: {request.method} {path}"), 404
+    )
+
+
+def _preflight(request: web.Request) -> web.Response:
+    """Let a browser on any page call the API: it needs the token anyway (BASE-14)."""
+    headers = {
+        "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE",
+        "Access-Control-Max-Age": "86400",
+        # The vendor's console is a public page that asks for a private address.
+        "Access-Control-Allow-Private-Network": "true",
+    }
+    asked_for = request.headers.get("Access-Control-Request-Headers")
+    if asked_for is not None:
+        headers["Access-Control-Allow-Headers"] = asked_for
+    return web.Response(status=204, headers=headers)
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Qemu-Version"] = __version__
+    if not raw_target(request).lower().startswith("/_qemu/"):
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        response.headers["Access-Control-Expose-Headers"] = "*"

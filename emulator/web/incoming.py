@@ -1,0 +1,100 @@
+"""Reading a request: the raw target, the parameters, the body within its bounds.
+
+aiohttp's own accessors decode escapes and collapse what QStash takes literally
+(BASE-3), so the target is read as it stands in the request line.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from emulator.core.destination import split_target
+from emulator.core.model import Incoming
+from emulator.errors import InvalidParameter, QuotaExceeded, TooLarge
+from emulator.web.call import Call
+
+__all__ = [
+    "MAX_BODY_BYTES",
+    "headers_of",
+    "parameters_of",
+    "raw_target",
+    "read_body",
+    "read_incoming",
+]
+
+MAX_BODY_BYTES = 100 * 1_048_576
+"""A whole request's body (BAT-10)."""
+
+_MAX_PARAMETERS = 10_000
+
+
+def raw_target(request: web.BaseRequest) -> str:
+    """Return path and query as they arrived; a proxy's absolute form is taken off."""
+    target = request.raw_path
+    if target.startswith("/"):
+        return target
+    scheme, mark, rest = target.partition("://")
+    if not mark or scheme.lower() not in ("http", "https"):
+        return target
+    slash = rest.find("/")
+    return rest[slash:] if slash >= 0 else "/"
+
+
+async def read_body(request: web.Request, limit_bytes: int = MAX_BODY_BYTES) -> bytes:
+    """Read a body. Raises ``TooLarge`` above the limit, without reading on."""
+    if (request.content_length or 0) > limit_bytes:
+        raise TooLarge(limit_bytes)
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.content.iter_any():
+        size += len(chunk)
+        if size > limit_bytes:
+            raise TooLarge(limit_bytes)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def read_incoming(call: Call) -> Incoming:
+    """Read a request to publish.
+
+    A body beyond the plan's message size is refused as a quota (LIM-2, Q-3).
+    """
+    target = split_target(call.names["destination"])
+    limit_bytes = call.engine.limits.max_message_bytes
+    try:
+        body = await read_body(call.request, limit_bytes)
+    except TooLarge:
+        raise QuotaExceeded("maxMessageSize", limit_bytes) from None
+    return Incoming(
+        destination=target.destination,
+        headers=headers_of(call),
+        parameters=target.parameters,
+        body=body,
+        caller_ip=call.request.remote or "",
+    )
+
+
+def headers_of(call: Call) -> tuple[tuple[str, str], ...]:
+    """Return the headers, without ``Authorization`` where it carries the token."""
+    items = call.request.headers.items()
+    if not call.token_is_header:
+        return tuple(items)
+    return tuple(pair for pair in items if pair[0].lower() != "authorization")
+
+
+def parameters_of(call: Call) -> dict[str, list[str]]:
+    """Return the query's parameters, decoded, without the token (AUTH-2)."""
+    query = call.target.partition("?")[2]
+    parameters: dict[str, list[str]] = {}
+    try:
+        items = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
+    except ValueError:
+        raise InvalidParameter(
+            "query", query, f"it has more than {_MAX_PARAMETERS} parameters"
+        ) from None
+    for name, value in items:
+        if name != "qstash_token":
+            parameters.setdefault(name, []).append(value)
+    return parameters

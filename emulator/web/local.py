@@ -1,0 +1,184 @@
+"""What is ours, under ``/_qemu``: health, reset, clock, live feed.
+
+Needs no token, so it is guarded against web pages instead: a page that a developer
+happens to visit can reach loopback too. ``guard`` refuses names that aren't this
+machine's (DNS rebinding) and writes that come from another origin (CSRF).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from ipaddress import ip_address
+from typing import Any
+
+from aiohttp import web
+
+from emulator import __version__
+from emulator.core import wire
+from emulator.core.duration import parse_duration_ms
+from emulator.engine.clock import VirtualClock
+from emulator.engine.feed import FeedItem
+from emulator.errors import Forbidden, InvalidBody, InvalidParameter
+from emulator.web.call import SETTINGS, STARTED_AT_MS, TENANTS
+from emulator.web.incoming import read_body
+from emulator.web.responses import json_response
+
+__all__ = ["advance_clock", "feed", "get_clock", "guard", "health", "reset"]
+
+_MAX_JSON_BYTES = 65_536
+_HEARTBEAT_S = 15.0
+
+
+def guard(request: web.Request) -> None:
+    """Raise ``Forbidden`` for a foreign host name, or a write from a foreign origin."""
+    host = request.headers.get("Host", "")
+    if not _is_local(_hostname(host), request.app[SETTINGS].host):
+        raise Forbidden(
+            f"host {host!r} is not this machine's: "
+            "use localhost, an IP address, or the name given to --host"
+        )
+    origin = request.headers.get("Origin")
+    if request.method not in ("GET", "HEAD") and origin is not None:
+        scheme, _, origin_host = origin.partition("://")
+        if scheme not in ("http", "https") or origin_host.lower() != host.lower():
+            raise Forbidden(f"origin {origin!r} may not change anything here")
+
+
+def _hostname(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].lower()
+
+
+def _is_local(name: str, configured: str) -> bool:
+    # A rebinding attack needs a name that its author controls: addresses are safe.
+    if name in ("localhost", configured.lower()) or name.endswith(".localhost"):
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+async def health(request: web.Request) -> web.Response:
+    """``GET /_qemu/health``."""
+    tenants = request.app[TENANTS]
+    return json_response(
+        {
+            "status": "ok",
+            "version": __version__,
+            "pid": os.getpid(),
+            "startedAt": request.app[STARTED_AT_MS],
+            "clock": request.app[SETTINGS].clock,
+            "pending": tenants.pending,
+            "inFlight": tenants.in_flight,
+        }
+    )
+
+
+async def reset(request: web.Request) -> web.Response:
+    """``POST /_qemu/reset``: forget everything, of every user."""
+    tenants = request.app[TENANTS]
+    discarded = tenants.pending
+    tenants.reset()
+    return json_response({"discarded": discarded})
+
+
+async def get_clock(request: web.Request) -> web.Response:
+    """``GET /_qemu/clock``."""
+    return json_response(_clock(request))
+
+
+async def advance_clock(request: web.Request) -> web.Response:
+    """``POST /_qemu/clock/advance``: answers when all that fell due has settled.
+
+    Takes ``{"by": "2h"}``, ``{"to": <Unix ms>}`` or ``{"until": "idle"}``.
+    """
+    tenants = request.app[TENANTS]
+    order = _parse_object(await read_body(request, _MAX_JSON_BYTES))
+    to_ms: int | None
+    match order:
+        case {"by": str(by)} if len(order) == 1:
+            try:
+                to_ms = tenants.clock.now_ms() + parse_duration_ms(by)
+            except ValueError as error:
+                raise InvalidParameter("by", by, str(error)) from None
+        case {"to": int(to)} if len(order) == 1 and not isinstance(to, bool):
+            if not 0 <= to < 2**53:
+                raise InvalidParameter("to", str(to), "must be a Unix time in ms")
+            to_ms = to
+        case {"until": "idle"} if len(order) == 1:
+            to_ms = None
+        case _:
+            raise InvalidBody(
+                'must be {"by": "2h"}, {"to": <Unix milliseconds>} or {"until": "idle"}'
+            )
+    await tenants.advance(to_ms)
+    return json_response(_clock(request))
+
+
+def _clock(request: web.Request) -> dict[str, Any]:
+    clock = request.app[TENANTS].clock
+    settings = request.app[SETTINGS]
+    if isinstance(clock, VirtualClock):
+        return {"clock": "virtual", "now": clock.now_ms()}
+    return {"clock": "real", "now": clock.now_ms(), "speed": settings.speed}
+
+
+def _parse_object(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        raise InvalidBody("not JSON") from None
+    if not isinstance(value, dict):
+        raise InvalidBody("must be a JSON object")
+    return value
+
+
+async def feed(request: web.Request) -> web.StreamResponse:
+    """``GET /_qemu/feed``: every user's log entries, live, as server-sent events.
+
+    Event ids number the entries; ``Last-Event-ID`` resumes behind one. An ``event:
+    gap`` says how many entries were lost, because they are no longer kept or the
+    listener was too slow.
+    """
+    response = web.StreamResponse(
+        headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+    )
+    after = _last_event_id(request)
+    async with request.app[TENANTS].feed.subscribe(after) as subscription:
+        await response.prepare(request)
+        await response.write(b": listening\n\n")
+        batches = aiter(subscription)
+        while True:
+            try:
+                items = await asyncio.wait_for(anext(batches), _HEARTBEAT_S)
+            except TimeoutError:
+                await response.write(b": still here\n\n")
+                continue
+            except StopAsyncIteration:
+                return response
+            dropped = subscription.take_dropped()
+            if dropped:
+                gap = json.dumps({"dropped": dropped})
+                await response.write(f"event: gap\ndata: {gap}\n\n".encode())
+            await response.write(b"".join(_event(item) for item in items))
+
+
+def _last_event_id(request: web.Request) -> int | None:
+    value = request.headers.get("Last-Event-ID", "")
+    if not value:
+        return None
+    if not (value.isascii() and value.isdigit() and len(value) <= 18):
+        raise InvalidParameter("Last-Event-ID", value, "must be an event's id")
+    return int(value)
+
+
+def _event(item: FeedItem) -> bytes:
+    data = json.dumps(
+        {**wire.log_entry(item.entry), "user": item.user}, separators=(",", ":")
+    )
+    return f"id: {item.sequence}\nevent: log\ndata: {data}\n\n".encode()

@@ -1,0 +1,41 @@
+"""Answers: JSON as QStash writes it, and errors."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aiohttp import web
+
+from emulator.core import wire
+from emulator.errors import RequestError
+
+__all__ = ["empty", "error", "json_response", "method_not_allowed"]
+
+
+def json_response(value: Any, status: int = 200) -> web.Response:
+    """Answer with JSON (BASE-11)."""
+    return web.Response(
+        body=json.dumps(value, separators=(",", ":")).encode(),
+        status=status,
+        content_type="application/json",
+    )
+
+
+def empty() -> web.Response:
+    """Answer 200 without a body, where no SDK reads one (BASE-11)."""
+    return web.Response()
+
+
+def error(error: RequestError) -> web.Response:
+    """Answer with a caller's mistake (ERR-1)."""
+    return json_response(wire.error(str(error)), error.status)
+
+
+def method_not_allowed(allowed: tuple[str, ...]) -> web.Response:
+    """Answer 405 in plain text, as QStash does (BASE-9)."""
+    return web.Response(
+        text="Method Not Allowed",
+        status=405,
+        headers={"Allow": ", ".join(sorted(set(allowed)))},
+    )

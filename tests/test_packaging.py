@@ -1,0 +1,92 @@
+"""What is installed: the wheel is built and opened, and the lock files are read."""
+
+import configparser
+import json
+import subprocess
+import sys
+import tomllib
+from email import message_from_string
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    # hatchling itself, not `build`: no isolation means no index and no network.
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    (path,) = folder.glob("*.whl")
+    with ZipFile(path) as archive:
+        yield archive
+
+
+def read(wheel: ZipFile, name: str) -> str:
+    """Return a file of the wheel's ``.dist-info``."""
+    (path,) = (one for one in wheel.namelist() if one.endswith(f".dist-info/{name}"))
+    return wheel.read(path).decode()
+
+
+def test_the_wheel_is_pure_python(wheel):
+    assert Path(wheel.filename).name.endswith("-py3-none-any.whl")
+
+
+def test_the_wheel_has_the_whole_package_and_no_tests(wheel):
+    files = {name for name in wheel.namelist() if ".dist-info/" not in name}
+
+    assert files == {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "emulator").rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+    assert "emulator/py.typed" in files
+
+
+def test_the_wheel_installs_the_command(wheel):
+    entry_points = configparser.ConfigParser()
+    entry_points.read_string(read(wheel, "entry_points.txt"))
+
+    assert dict(entry_points["console_scripts"]) == {"qemu": "emulator.cli:main"}
+
+
+def test_the_wheel_carries_the_licence(wheel):
+    assert read(wheel, "licenses/LICENSE") == (ROOT / "LICENSE").read_text()
+
+
+def test_the_wheel_says_what_it_needs(wheel):
+    metadata = message_from_string(read(wheel, "METADATA"))
+
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert metadata["License-Expression"] == "MIT"
+    assert {need.partition(">")[0] for need in metadata.get_all("Requires-Dist")} == {
+        "aiohttp",
+        "click",
+        "pyjwt",
+    }
+
+
+def test_dependencies_have_low_floors_and_no_ceilings():
+    # It is installed beside the user's app: each pin is a conflict for somebody.
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    for need in project["dependencies"]:
+        name, _, floor = need.partition(">=")
+        assert name.isidentifier(), need
+        assert floor.replace(".", "").isdigit(), need
+
+
+def test_the_javascript_lock_pins_all_and_names_no_registry():
+    lock = json.loads((ROOT / "tests/system/javascript/package-lock.json").read_text())
+    packages = [entry for name, entry in lock["packages"].items() if name]
+
+    assert packages
+    assert all("integrity" in entry for entry in packages)
+    assert not any("resolved" in entry for entry in packages)
