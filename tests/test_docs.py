@@ -1,8 +1,6 @@
 """The documents say what the code does: each name has its row, each link its page."""
 
-import ast
 import re
-import tomllib
 from dataclasses import MISSING, fields
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from emulator.cli.exit_codes import ExitCode
 from emulator.core.lifecycle import MOVES
 from emulator.core.model import State
 from emulator.settings import Settings
+from emulator.web.routes import LOCAL_ROUTES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -42,7 +41,89 @@ def state_diagram() -> str:
     return "\n".join(lines)
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as forges make them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
+    return {
+        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        for heading in headings
+    }
+
+
 def test_the_state_diagram_is_drawn_from_the_table_of_moves():
     page = (DOCS / "explanation" / "architecture.md").read_text()
 
     assert f"```mermaid\n{state_diagram()}\n```\n" in page
+
+
+def test_every_setting_has_its_row_and_default():
+    described = rows("settings.md")
+
+    for setting in fields(Settings):
+        default = described[setting.name][1]
+        if setting.name == "users":
+            assert default == "the four dev users"
+        else:
+            assert setting.default is not MISSING
+            assert default == f"`{setting.default!r}`"
+
+
+def test_every_exit_code_has_its_row():
+    described = rows("exit-codes.md")
+
+    for code in ExitCode:
+        assert described[str(code.value)][1] == f"`{code.name}`"
+
+
+def test_every_error_has_its_row_and_status():
+    described = rows("errors.md")
+
+    for name in errors.__all__:
+        kind = getattr(errors, name)
+        if issubclass(kind, errors.RequestError) and kind is not errors.RequestError:
+            assert described[name][1] == str(kind.status)
+        else:
+            assert name in described
+
+
+def test_every_local_path_has_its_heading():
+    page = (REFERENCE / "local-api.md").read_text()
+    headings = re.findall(r"^## ([A-Z]+ /_qemu/.*)$", page, re.M)
+
+    assert headings == [f"{method} {path}" for method, path, _ in LOCAL_ROUTES]
+
+
+def test_every_deviation_names_a_test_that_exists():
+    page = (REFERENCE / "deviations.md").read_text()
+    sections = page.split("\n## ")[1:]
+
+    assert sections
+    for section in sections:
+        named = re.findall(r"`(tests/\S+\.py)::(\w+)`", section)
+        assert named, section.partition("\n")[0]
+        for path, test in named:
+            assert f"def {test}(" in (ROOT / path).read_text(), (path, test)
+
+
+@pytest.mark.parametrize(
+    "document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_every_link_leads_somewhere(document):
+    for link in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+        target, _, heading = link.partition("#")
+        assert "://" not in target, "a link that breaks where there is no network"
+        page = (document.parent / target).resolve() if target else document
+        assert page.exists(), link
+        if heading:
+            assert heading in anchors(page), link
+
+
+def test_readme_and_ci_run_use_the_same_commands():
+    readme = (ROOT / "README.md").read_text()
+    script = (ROOT / ".ci" / "run").read_text()
+    line = next(line for line in readme.splitlines() if "--group dev" in line)
+    install, _, test = line.rpartition(" && ")
+
+    assert test.startswith(".venv/bin/pytest")
+    assert install in script
+    assert test in script

@@ -42,12 +42,17 @@ def listed_names(path: Path) -> list[str] | None:
 
 
 def public_names(path: Path) -> set[str]:
-    """Return the names without an underscore that a module itself makes."""
+    """Return the names without an underscore that a module itself makes.
+
+    A module's logger and its type variables are nobody else's business.
+    """
     names = set()
     for node in ast.parse(path.read_text()).body:
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 names.add(node.name)
+            case ast.Assign(value=ast.Call(func=ast.Name(id="TypeVar"))):
+                pass
             case ast.Assign(targets=[ast.Name(id=name)]):
                 names.add(name)
             case ast.AnnAssign(target=ast.Name(id=name)):

@@ -22,6 +22,7 @@ PURE = (
     "collections",
     "dataclasses",
     "datetime",
+    "difflib",
     "enum",
     "functools",
     "hashlib",
@@ -72,7 +73,14 @@ LAYERS = (
     ),
     Layer(
         files="transport.py",
-        may=("emulator.errors", "emulator.core", "emulator.engine.ports", "aiohttp"),
+        may=(
+            "emulator.errors",
+            "emulator.core",
+            "emulator.engine.ports",
+            "aiohttp",
+            "multidict",
+            "yarl",
+        ),
     ),
     Layer(
         files="web/**/*.py",
@@ -82,6 +90,7 @@ LAYERS = (
             "emulator.core",
             "emulator.engine",
             "emulator.web",
+            "emulator.__version__",
             "aiohttp",
         ),
     ),
@@ -107,9 +116,10 @@ LAYERS = (
 )
 
 ALONE = {
+    "os": ("emulator.py", "engine/entropy.py", "web/local.py", "cli/"),
     "random": ("engine/entropy.py",),
-    "secrets": ("engine/entropy.py",),
-    "socket": ("emulator.py", "cli/"),
+    "secrets": (),
+    "socket": ("emulator.py", "transport.py", "cli/"),
     "sqlite3": (),
     "time": ("engine/clock.py", "cli/"),
 }
