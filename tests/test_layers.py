@@ -64,7 +64,7 @@ LAYERS = (
     Layer(files="settings.py", may=("emulator.errors", "emulator.core"), standard=PURE),
     Layer(
         files="core/**/*.py",
-        may=("emulator.errors", "emulator.core", "jwt"),
+        may=("emulator.errors", "emulator.core"),
         standard=PURE,
     ),
     Layer(

@@ -29,6 +29,7 @@ from emulator.errors import SettingsError
 
 if TYPE_CHECKING:
     from emulator.core.reroute import Route
+    from emulator.settings import Settings
 
 __all__ = [
     "HelpfulCommand",
@@ -38,6 +39,7 @@ __all__ = [
     "cli",
     "default_configuration",
     "main",
+    "server_url",
     "setting_options",
 ]
 
@@ -297,8 +299,16 @@ def default_configuration(*args: str) -> Configuration:
     Raises ``SettingsError`` or click's ``UsageError``.
     """
     command = click.Command("start", params=setting_options())
-    with command.make_context("start", list(args)) as ctx:
+    with command.make_context("qemu start", list(args)) as ctx:
         return configuration_of(ctx)
+
+
+def server_url(settings: Settings) -> str:
+    """Return where an emulator with these settings is reached from this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}.get(
+        settings.host, settings.host
+    )
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 cli = QemuGroup(

@@ -1,6 +1,6 @@
-"""The terminal's lines: one for each log entry, and what to try when one fails.
+"""The terminal: a line for each log entry, colour, and the thread that writes.
 
-Values in, text out. What comes from a message or from a destination is hostile: it
+Lines are values in, text out. What comes from a message or from a destination is hostile: it
 passes ``printable``, so that nothing in it can move a cursor or pretend to be a line
 of ours. A message's own data never appears, and a response's not if the message
 asked for redaction: it may repeat the data.
@@ -12,22 +12,26 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 from unicodedata import combining, east_asian_width
 
 import click
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from emulator.core.model import LogEntry
-    from emulator.core.reroute import Route
 
 __all__ = [
     "Line",
-    "Remedies",
     "Style",
+    "Writer",
+    "configure_logging",
+    "cut",
     "format_line",
     "format_wait",
     "line_of_entry",
@@ -41,11 +45,6 @@ _DETAIL_COLUMNS = 58
 """Behind time, state and shortened id: 100 columns in all."""
 
 _EXCERPT_CHARACTERS = 60
-
-_REMEDY_EVERY_MS = 60_000
-
-_MAX_ORIGINS = 256
-"""How many unreachable origins are remembered."""
 
 _STATE_COLORS: dict[str, dict[str, Any]] = {
     "CREATED": {"fg": "cyan"},
@@ -199,7 +198,7 @@ def _detail(line: Line, style: Style) -> tuple[str, str]:
             detail = call
         case "FAILED":
             detail = "in the DLQ" + (f" as {line.dlq_id}" if line.dlq_id else "")
-    return "", _cut(printable(detail[:400]), _DETAIL_COLUMNS)
+    return "", cut(printable(detail[:400]), _DETAIL_COLUMNS)
 
 
 def _created(line: Line, call: str, wait_ms: int, style: Style) -> str:
@@ -209,8 +208,8 @@ def _created(line: Line, call: str, wait_ms: int, style: Style) -> str:
         extras += f"  callback of {source}"
     if wait_ms > 0:
         extras += f"  in {format_wait(wait_ms)}"
-    extras = _cut(printable(extras), 36)
-    return _cut(call, _DETAIL_COLUMNS - len(extras)) + extras
+    extras = cut(printable(extras), 36)
+    return cut(call, _DETAIL_COLUMNS - len(extras)) + extras
 
 
 def _excerpt(line: Line, took: str) -> str:
@@ -219,7 +218,7 @@ def _excerpt(line: Line, took: str) -> str:
     # No more bytes than the characters can have.
     text = line.response_body[: _EXCERPT_CHARACTERS * 4].decode(errors="replace")
     room = _DETAIL_COLUMNS - len(f'{line.status}{took}: ""')
-    return f': "{_cut(printable(text[:_EXCERPT_CHARACTERS]), room)}"'
+    return f': "{cut(printable(text[:_EXCERPT_CHARACTERS]), room)}"'
 
 
 def _origin(queue: str | None, url_group: str | None, schedule: str | None) -> str:
@@ -268,7 +267,8 @@ def printable(text: str) -> str:
     )
 
 
-def _cut(text: str, columns: int) -> str:
+def cut(text: str, columns: int) -> str:
+    """Shorten a text to a width; East Asian characters take two columns."""
     if text.isascii() and len(text) <= columns:
         return text
     widths = [
@@ -308,53 +308,6 @@ def plural(count: int, word: str) -> str:
     return f"{count:,} {word}"
 
 
-class Remedies:
-    """What to try when a destination can't be reached.
-
-    Said once for each origin and minute, by the entries' own time; what fails in
-    between is counted.
-    """
-
-    def __init__(self, routes: tuple[Route, ...] = ()) -> None:
-        self._routes = routes
-        self._said: dict[str, tuple[int, int]] = {}
-
-    def remedy(self, line: Line) -> str:
-        """Return a line to follow this one, or nothing."""
-        from emulator.core.reroute import reroute
-
-        if line.state != "ERROR" or line.status is not None:
-            return ""
-        url = reroute(line.url, self._routes)
-        match = re.match(r"(https?://)(?:[^/?#@]*@)?([^/?#]*)", url, re.IGNORECASE)
-        scheme, host = match.groups() if match else ("", url)
-        host = _cut(printable(host[:200]), 40)
-        error = line.error or ""
-        if "refused" in error:
-            advice = f"{host}: is your app running?"
-        elif "resolve" in error:
-            advice = (
-                f"{host}: no such host here. If your app runs on this machine: "
-                f"qemu start --route {scheme}{host}=http://127.0.0.1:3000"
-            )
-        elif "TLS" in error:
-            advice = f"{host}: does it speak TLS? If not, publish to http://"
-        else:
-            return ""
-
-        said_ms, more = self._said.get(host, (None, 0))
-        if said_ms is not None and line.time_ms - said_ms < _REMEDY_EVERY_MS:
-            self._said[host] = (said_ms, more + 1)
-            return ""
-        self._said.pop(host, None)
-        while len(self._said) >= _MAX_ORIGINS:
-            del self._said[next(iter(self._said))]
-        self._said[host] = (line.time_ms, 0)
-        return f"{'':25}{advice}" + (
-            f" ({plural(more, 'more failure')})" if more else ""
-        )
-
-
 def wants_color(
     choice: str, stream: IO[str] | None, environ: Mapping[str, str]
 ) -> bool:
@@ -372,3 +325,72 @@ def wants_color(
     if any(value not in ("", "0") for value in forced):
         return True
     return environ.get("TERM") != "dumb" and stream is not None and stream.isatty()
+
+
+def configure_logging(verbosity: int, *, quiet: bool) -> None:
+    """Print warnings of ours in one line; everything, and in full, with ``-vv``."""
+    import logging
+
+    class OneLine(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return f"{record.levelname.lower()}: {printable(record.getMessage())}"
+
+    handler = logging.StreamHandler()
+    level = logging.ERROR if quiet else logging.WARNING
+    if verbosity >= 2:
+        level = logging.DEBUG
+        full = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+        handler.setFormatter(logging.Formatter(full))
+    else:
+        handler.setFormatter(OneLine())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(level)
+
+
+class Writer:
+    """Writes to the standard streams from a thread of its own, in order."""
+
+    def __init__(self) -> None:
+        from queue import SimpleQueue
+        from threading import Thread
+
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        # A daemon: a write that never ends must not keep the process alive.
+        self._thread = Thread(target=self._run, name="terminal", daemon=True)
+        self._thread.start()
+
+    def write(self, stream: IO[str] | None, render: Callable[[], str]) -> Future[None]:
+        """Write a text, which the thread makes; nowhere if the stream is ``None``.
+
+        The future ends with ``OSError`` when nobody reads the stream any more.
+        """
+        from concurrent.futures import Future
+
+        future: Future[None] = Future()
+        self._jobs.put(partial(_write, stream, render, future))
+        return future
+
+    def close(self, timeout_s: float) -> bool:
+        """Write what is left; return whether that was possible in time."""
+        self._jobs.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+
+def _write(
+    stream: IO[str] | None, render: Callable[[], str], future: Future[None]
+) -> None:
+    try:
+        text = render()
+        if stream is not None:
+            # Colour was decided before: click needn't strip it.
+            click.echo(text, file=stream, nl=False, color=True)
+    except Exception as error:  # handed on to whoever waits
+        future.set_exception(error)
+    else:
+        future.set_result(None)

@@ -69,6 +69,8 @@ class ConfigurationHeader(NamedTuple):
     """Where the contract says what it does."""
 
     is_supported: bool = True
+    """Whether a message with it is accepted. If not, it is refused here or, if flow
+    control is asked for, by the engine."""
 
 
 CONFIGURATION_HEADERS = (
@@ -92,8 +94,8 @@ CONFIGURATION_HEADERS = (
         "Upstash-Content-Based-Deduplication", "a boolean", "PEB", "DED-6"
     ),
     ConfigurationHeader("Upstash-Label", "a comma list", "PEBS", "FMT-12"),
-    ConfigurationHeader("Upstash-Flow-Control-Key", "a key", "PEBS", "FLC-1"),
-    ConfigurationHeader("Upstash-Flow-Control-Value", "limits", "PEBS", "FLC-2"),
+    ConfigurationHeader("Upstash-Flow-Control-Key", "a key", "PEBS", "FLC-1", False),
+    ConfigurationHeader("Upstash-Flow-Control-Value", "limits", "PEBS", "FLC-2", False),
     ConfigurationHeader("Upstash-Redact-Fields", "a comma list", "PEBS", "RED-1"),
     ConfigurationHeader("Upstash-Telemetry-<Name>", "any", "PEBS", "ENV-13"),
     ConfigurationHeader("Upstash-Cron", "a cron", "PS", "SCH-3", False),

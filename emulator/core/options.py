@@ -114,8 +114,9 @@ def split_callback(name: str) -> tuple[str, str] | None:
     for callback in _CALLBACKS:
         if name == callback:
             return callback, ""
-        if name.startswith(callback + "-"):
-            return callback, name[len(callback) + 1 :]
+        below = name.removeprefix(callback + "-")
+        if below and below != name:
+            return callback, below
     return None
 
 

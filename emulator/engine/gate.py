@@ -1,37 +1,208 @@
 """The gate: which due message may start its delivery now.
 
-Due messages line up in the order in which they fell due and are let through as long
-as the account's parallelism allows (LIM-8). The gate counts and orders; it starts
-nothing, and it doesn't know whether a message in line still wants to start: whoever
-takes one finds out, and gives the slot back if not.
+A message that falls due passes, in this order, the line of its queue
+(``queue_lines.py``), the limits of its flow-control key (``core/flow.py``), and the
+account's parallelism (LIM-8). Whoever has passed its queue stands in one of the
+lines here: one for each flow-control key, and one for all without. Of the lines that
+are open, the one whose first message came first goes first (FLC-8, FLC-12).
+
+The gate counts and orders; it starts nothing, and nothing polls: a line that a limit
+has closed opens at a known instant, or when something about it changes.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
+
+from emulator.core.flow import Admitted, FlowUsage, admit, count_start
+from emulator.core.model import FlowKey, Message, Progress, Queue, State
+from emulator.engine.queue_lines import QueueLines
 
 __all__ = ["Gate"]
 
 
+@dataclass(slots=True)
+class _Line:
+    """Messages in the order of arrival, each with its number."""
+
+    messages: deque[tuple[int, Message]] = field(default_factory=deque)
+    usage: FlowUsage = FlowUsage()
+    opens_ms: int | None = None
+    """When the closed line opens by itself."""
+
+
 class Gate:
-    """A line of due messages, and the slots that they hold while under way."""
+    """Where due messages wait for their start.
 
-    def __init__(self, parallelism: int) -> None:
+    ``queue`` and ``flow_key`` look up configuration; ``is_waiting`` says whether a
+    message still wants to start.
+    """
+
+    def __init__(
+        self,
+        *,
+        parallelism: int,
+        queue: Callable[[str], Queue | None],
+        flow_key: Callable[[str], FlowKey | None],
+        is_waiting: Callable[[str], bool],
+    ) -> None:
         self._parallelism = parallelism
+        self._flow_key = flow_key
+        self._is_waiting = is_waiting
+        self._queues = QueueLines(
+            queue=queue, is_waiting=is_waiting, let_through=self._line_up
+        )
         self._active = 0
-        self._line: deque[str] = deque()
+        self._arrivals = 0
+        self._free = _Line()
+        self._lines: dict[str, _Line] = {}
+        # Lines by the number of their first message, and closed ones by the instant
+        # at which they open. Entries that no longer hold are passed over.
+        self._open: list[tuple[int, str]] = []
+        self._openings: list[tuple[int, str]] = []
 
-    def arrive(self, message_id: str) -> None:
-        """Join the line."""
-        self._line.append(message_id)
+    @property
+    def active(self) -> int:
+        """How many deliveries hold a slot."""
+        return self._active
 
-    def take(self) -> str | None:
+    def arrive(self, message: Message) -> None:
+        """Take in a message that fell due."""
+        if message.queue_name is None:
+            self._line_up(message)
+        else:
+            self._queues.arrive(message, message.queue_name)
+
+    def note(self, progress: tuple[Progress, ...]) -> None:
+        """Take note of messages that moved: places in queues may be free."""
+        # A callback counts before the message that it reports is taken for done.
+        for item in progress:
+            if item.message.callback_of is not None and item.state is State.CREATED:
+                self._queues.note_callback(item.message.callback_of)
+        for item in progress:
+            if item.is_final:
+                self._queues.note_final(item.message)
+
+    def queue_changed(self, queue_name: str) -> None:
+        """Look again at a queue whose configuration changed."""
+        self._queues.move_on(queue_name)
+
+    def key_changed(self, key: str) -> None:
+        """Look again at a flow-control key whose limits changed."""
+        self._reopen(key)
+
+    def take(self, now_ms: int) -> Message | None:
         """Let the next one through, into a slot that it holds until ``leave``."""
-        if not self._line or self._active >= self._parallelism:
-            return None
-        self._active += 1
-        return self._line.popleft()
+        while self._openings and self._openings[0][0] <= now_ms:
+            opens_ms, key = heappop(self._openings)
+            if self._lines[key].opens_ms == opens_ms:
+                self._reopen(key)
+        while self._active < self._parallelism:
+            key = self._next_line(now_ms)
+            line = self._free if key is None else self._lines[key]
+            if not line.messages:
+                return None
+            message = line.messages.popleft()[1]
+            starts = self._is_waiting(message.message_id) and not (
+                message.queue_name is not None
+                and self._queues.stop(message, message.queue_name)
+            )
+            if starts:
+                self._active += 1
+            if key is not None:
+                if starts:
+                    line.usage = count_start(self._limits(key), line.usage, now_ms)
+                self._reopen(key)
+            if starts:
+                return message
+        return None
 
-    def leave(self) -> None:
-        """Give a slot back."""
+    def leave(self, message: Message) -> None:
+        """Give back the slot of a delivery that has ended."""
         self._active -= 1
+        flow_control = message.options.flow_control
+        if flow_control is not None:
+            key = flow_control.key
+            line = self._lines[key]
+            line.usage = replace(line.usage, in_flight=line.usage.in_flight - 1)
+            self._reopen(key)
+
+    def next_opening_ms(self) -> int | None:
+        """Return when the next closed line opens by itself."""
+        while self._openings:
+            opens_ms, key = self._openings[0]
+            line = self._lines[key]
+            if line.opens_ms == opens_ms and line.messages:
+                return opens_ms
+            heappop(self._openings)
+        return None
+
+    def usage(self, key: str) -> FlowUsage:
+        """Return what of a flow-control key's limits is used."""
+        line = self._lines.get(key)
+        return FlowUsage() if line is None else line.usage
+
+    def reset_rate(self, key: str, now_ms: int) -> None:
+        """Begin a new period for a flow-control key (FLC-27)."""
+        line = self._lines.setdefault(key, _Line())
+        line.usage = replace(line.usage, started=0, period_start_ms=now_ms)
+        self._reopen(key)
+
+    def waitlist_size(self, key: str) -> int:
+        """Return how many messages wait for a flow-control key."""
+        line = self._lines.get(key)
+        if line is None:
+            return 0
+        return sum(self._is_waiting(message.message_id) for _, message in line.messages)
+
+    def clear(self) -> None:
+        """Forget everybody. Nobody may hold a slot."""
+        self._queues.clear()
+        self._free = _Line()
+        self._lines.clear()
+        self._open.clear()
+        self._openings.clear()
+
+    def _line_up(self, message: Message) -> None:
+        self._arrivals += 1
+        flow_control = message.options.flow_control
+        if flow_control is None:
+            self._free.messages.append((self._arrivals, message))
+            return
+        line = self._lines.setdefault(flow_control.key, _Line())
+        line.messages.append((self._arrivals, message))
+        if len(line.messages) == 1:
+            self._reopen(flow_control.key)
+
+    def _reopen(self, key: str) -> None:
+        """Let a line be asked again whether its first message may start."""
+        line = self._lines.get(key)
+        if line is not None and line.messages:
+            line.opens_ms = None
+            heappush(self._open, (line.messages[0][0], key))
+
+    def _next_line(self, now_ms: int) -> str | None:
+        """Return the key of the line to take from; ``None``: the one without a key."""
+        free = self._free.messages
+        while self._open:
+            number, key = self._open[0]
+            line = self._lines[key]
+            if not line.messages or line.messages[0][0] != number:
+                heappop(self._open)
+                continue
+            if free and free[0][0] < number:
+                return None
+            heappop(self._open)
+            verdict = admit(self._limits(key), line.usage, now_ms)
+            if isinstance(verdict, Admitted):
+                return key
+            line.opens_ms = verdict.until_ms
+            if verdict.until_ms is not None:
+                heappush(self._openings, (verdict.until_ms, key))
+        return None
+
+    def _limits(self, key: str) -> FlowKey:
+        return self._flow_key(key) or FlowKey(key=key)

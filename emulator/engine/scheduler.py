@@ -1,20 +1,22 @@
 """The scheduler: starts what is due, as far as the gate lets it, and ends what hangs.
 
-Nothing polls. A change that makes a message wait is put on the timeline; one sleeper
-waits for the earliest instant; whatever ends lets the next through. What a delivery
-means for its message isn't decided here (``core/lifecycle.py``).
+Nothing polls. Messages that wait for an instant and schedules are on timelines; one
+sleeper waits for the earliest of all instants; whatever ends lets the next through.
+What a delivery means for its message isn't decided here (``core/lifecycle.py``), nor
+what a schedule publishes (``schedules.py``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from emulator.core import lifecycle
 from emulator.core.model import (
     Outcome,
+    Message,
     Progress,
     State,
     TimedOut,
@@ -35,6 +37,7 @@ logger = logging.getLogger(__name__)
 class _Flight:
     """A delivery under way."""
 
+    message: Message
     task: asyncio.Task[None]
     deadline_ms: int
     timeout_ms: int
@@ -53,6 +56,7 @@ class Scheduler:
         deliver: Callable[[Progress], Awaitable[Outcome]],
         settle: Callable[[Progress, Outcome], None],
         commit: Callable[[Transition], None],
+        fire: Callable[[str], None],
         max_response_ms: int,
     ) -> None:
         self._clock = clock
@@ -61,9 +65,11 @@ class Scheduler:
         self._deliver = deliver
         self._settle = settle
         self._commit = commit
+        self._fire = fire
         self._max_response_ms = max_response_ms
         self._due = Timeline(self._is_due)
         self._deadlines = Timeline(self._is_deadline)
+        self._firings = Timeline(self._is_firing)
         self._flights: dict[str, _Flight] = {}
         self._sleeper: asyncio.Task[None] | None = None
         self._wakes_ms = 0
@@ -82,7 +88,12 @@ class Scheduler:
 
     def next_due_ms(self) -> int | None:
         """Return the next instant at which something happens by itself."""
-        instants = (self._due.next_due_ms(), self._deadlines.next_due_ms())
+        instants = (
+            self._due.next_due_ms(),
+            self._deadlines.next_due_ms(),
+            self._firings.next_due_ms(),
+            self._gate.next_opening_ms(),
+        )
         return min((ms for ms in instants if ms is not None), default=None)
 
     def start(self) -> None:
@@ -99,17 +110,34 @@ class Scheduler:
 
     def cut_off(self) -> None:
         """Drop the deliveries under way: they settle nothing (Q-34)."""
-        for flight in self._flights.values():
-            flight.task.cancel()
+        flights = tuple(self._flights.values())
         self._flights.clear()
+        for flight in flights:
+            self._gate.leave(flight.message)
+            flight.task.cancel()
 
-    def note(self, progress: Iterable[Progress]) -> None:
-        """Take note of messages that moved, and start what may start now."""
-        for item in progress:
-            if item.is_waiting:
-                self._due.push(item.message.message_id, item.due_ms)
-            elif item.state is State.CANCELLED:
-                self._due.note_stale()
+    def note(self, transition: Transition) -> None:
+        """Take note of what changed, and start what may start now."""
+        if transition.reset:
+            self._gate.clear()
+        self._gate.note(transition.progress)
+        if transition.progress:
+            now_ms = self._clock.now_ms()
+            for item in transition.progress:
+                if item.is_waiting:
+                    if item.due_ms <= now_ms:
+                        self._gate.arrive(item.message)
+                    else:
+                        self._due.push(item.message.message_id, item.due_ms)
+                elif item.state is State.CANCELLED:
+                    self._due.note_stale()
+        for queue in transition.queues:
+            self._gate.queue_changed(queue.name)
+        for key in transition.flow_keys:
+            self._gate.key_changed(key.key)
+        for schedule in transition.schedules:
+            self._firings.push(schedule.schedule_id, schedule.next_fire_ms)
+            self._firings.note_stale()
         self.pump()
 
     def pump(self) -> None:
@@ -123,28 +151,32 @@ class Scheduler:
                 flight = self._flights[message_id]
                 flight.is_late = True
                 flight.task.cancel()
+            while (schedule_id := self._firings.pop_due(now_ms)) is not None:
+                self._fire(schedule_id)
             while (message_id := self._due.pop_due(now_ms)) is not None:
-                self._gate.arrive(message_id)
-            while (message_id := self._gate.take()) is not None:
-                self._launch(message_id, now_ms)
+                progress = self._store.progress(message_id, now_ms)
+                if progress is not None:
+                    self._gate.arrive(progress.message)
+            while (message := self._gate.take(now_ms)) is not None:
+                self._launch(message, now_ms)
         finally:
             self._is_pumping = False
         self._arm()
 
-    def _launch(self, message_id: str, now_ms: int) -> None:
+    def _launch(self, message: Message, now_ms: int) -> None:
+        message_id = message.message_id
         progress = self._store.progress(message_id, now_ms)
-        if progress is None or not progress.is_waiting:
-            self._gate.leave()  # cancelled while it stood in line
-            return
+        assert progress is not None  # the gate lets only waiting ones through
         transition = lifecycle.activate(progress, now_ms=now_ms)
         self._commit(transition)
         # DLV-21: what the message says, up to what the plan allows.
         timeout_ms = min(
-            progress.message.options.timeout_ms or self._max_response_ms,
+            message.options.timeout_ms or self._max_response_ms,
             self._max_response_ms,
         )
         deadline_ms = now_ms + timeout_ms
         self._flights[message_id] = _Flight(
+            message,
             asyncio.create_task(self._fly(transition.progress[0])),
             deadline_ms,
             timeout_ms,
@@ -159,8 +191,7 @@ class Scheduler:
         except asyncio.CancelledError:
             flight = self._flights.get(message_id)
             if flight is None or not flight.is_late:
-                self._gate.leave()
-                raise
+                raise  # cut off
             outcome = TimedOut(flight.timeout_ms)
         except Exception as error:
             # A mistake of ours must not stop the others, nor lose the message.
@@ -168,7 +199,7 @@ class Scheduler:
             outcome = Unreachable(f"internal error: {error!r}")
         del self._flights[message_id]
         self._deadlines.note_stale()
-        self._gate.leave()
+        self._gate.leave(progress.message)
         current = self._store.progress(message_id, self._clock.now_ms())
         if current is not None:
             self._settle(current, outcome)
@@ -193,6 +224,14 @@ class Scheduler:
         progress = self._store.progress(message_id, due_ms)
         return (
             progress is not None and progress.is_waiting and progress.due_ms == due_ms
+        )
+
+    def _is_firing(self, schedule_id: str, fire_ms: int) -> bool:
+        schedule = self._store.schedules.get(schedule_id)
+        return (
+            schedule is not None
+            and not schedule.is_paused
+            and schedule.next_fire_ms == fire_ms
         )
 
     def _is_deadline(self, message_id: str, deadline_ms: int) -> bool:

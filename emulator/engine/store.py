@@ -8,18 +8,28 @@ instant, and is removed for good with the next change.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from emulator.core.limits import Limits
-from emulator.core.model import DlqEntry, Progress, SigningKeys, Transition
+from emulator.core.model import (
+    DlqEntry,
+    FlowKey,
+    Progress,
+    Queue,
+    Schedule,
+    SigningKeys,
+    Transition,
+    UrlGroup,
+)
 from emulator.engine.log import Log
 
 __all__ = ["Store"]
 
 
 class Store:
-    """Messages, log, DLQ, deduplication windows and keys of one user."""
+    """Everything that one user has."""
 
     def __init__(
         self,
@@ -44,6 +54,11 @@ class Store:
         self._dlq: dict[str, DlqEntry] = {}
         self._windows: dict[str, tuple[str, int]] = {}
         self._window_ends: deque[tuple[int, str]] = deque()
+        self._queues: dict[str, Queue] = {}
+        self._lags: Counter[str] = Counter()
+        self._url_groups: dict[str, UrlGroup] = {}
+        self._flow_keys: dict[str, FlowKey] = {}
+        self._schedules: dict[str, Schedule] = {}
 
     def apply(self, transition: Transition, now_ms: int) -> None:
         """Apply a transition, whole."""
@@ -61,7 +76,50 @@ class Store:
             self._window_ends.append((window.until_ms, window.key))
         if transition.keys is not None:
             self.keys = transition.keys
+        for queue in transition.queues:
+            self._queues[queue.name] = queue
+        for name in transition.queues_removed:
+            del self._queues[name]
+        for group in transition.url_groups:
+            self._url_groups[group.name] = group
+        for name in transition.url_groups_removed:
+            del self._url_groups[name]
+        for key in transition.flow_keys:
+            self._flow_keys[key.key] = key
+        for schedule in transition.schedules:
+            self._schedules[schedule.schedule_id] = schedule
+        for schedule_id in transition.schedules_removed:
+            del self._schedules[schedule_id]
         self.log.extend(transition.log)
+
+    @property
+    def queues(self) -> Mapping[str, Queue]:
+        """The queues by name, in order of creation (QUE-5)."""
+        return MappingProxyType(self._queues)
+
+    @property
+    def url_groups(self) -> Mapping[str, UrlGroup]:
+        """The URL groups by name, in order of creation."""
+        return MappingProxyType(self._url_groups)
+
+    @property
+    def flow_keys(self) -> Mapping[str, FlowKey]:
+        """The flow-control keys, in order of creation."""
+        return MappingProxyType(self._flow_keys)
+
+    @property
+    def schedules(self) -> Mapping[str, Schedule]:
+        """The schedules by id, in order of creation."""
+        return MappingProxyType(self._schedules)
+
+    def lag(self, queue_name: str) -> int:
+        """Return how many messages of a queue aren't final (QUE-21)."""
+        return self._lags[queue_name]
+
+    def is_waiting(self, message_id: str) -> bool:
+        """Whether a message waits for a delivery."""
+        progress = self._progress.get(message_id)
+        return progress is not None and progress.is_waiting
 
     def progress(self, message_id: str, now_ms: int) -> Progress | None:
         """Return how far a message is: pending, or within its grace (MSG-8)."""
@@ -102,10 +160,15 @@ class Store:
         message_id = progress.message.message_id
         before = self._progress.get(message_id)
         self._progress[message_id] = progress
+        queue_name = progress.message.queue_name
         if before is None:
             self.pending += 1
+            if queue_name is not None:
+                self._lags[queue_name] += 1
         if progress.is_final:
             self.pending -= 1
+            if queue_name is not None:
+                self._lags[queue_name] -= 1
             self._finished.append((progress.due_ms + self._grace_ms, message_id))
 
     def _is_expired(self, entry: DlqEntry, now_ms: int) -> bool:

@@ -119,6 +119,7 @@ def test_an_integer_is_plain_decimal(value):
 def test_a_huge_integer_is_read_as_the_greatest(digits):
     """int() refuses more than 4300 digits in its own words."""
     assert parse_integer(HEADER, "9" * digits) == MAX_INTEGER
+    assert parse_integer(HEADER, "9" * 18) == MAX_INTEGER - 1
 
 
 # Booleans
@@ -269,8 +270,10 @@ def test_fields_to_redact_are_body_all_headers_or_single_ones(value, redaction):
 
 @pytest.mark.parametrize(
     "value",
-    ["url", "body,url", "header[]", "header[a", "header[a b]", "header[a,b]", "Body"]
-    + ["header[" + "x" * (MAX_NAME_CHARACTERS + 1) + "]"],
+    [
+        *("url", "body,url", "Body", "header[]", "header[a", "header[a b]"),
+        *("header[a,b]", f"header[{'x' * (MAX_NAME_CHARACTERS + 1)}]"),
+    ],
 )
 def test_an_unknown_field_to_redact_is_refused(value):
     """RED-2."""

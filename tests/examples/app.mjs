@@ -26,4 +26,4 @@ createServer(async (request, response) => {
   } catch (error) {
     response.writeHead(500).end(error.message);
   }
-}).listen(new URL(url).port);
+}).listen(new URL(url).port, () => console.log(`app is running at ${url}`));

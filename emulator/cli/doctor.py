@@ -1,0 +1,362 @@
+"""``qemu doctor``: what is wrong on this machine, and what to do about it.
+
+Each check is a function that returns a ``Check``, and changes nothing. What the
+network may delay gets three seconds. ``Remedies`` is the doctor's advice beside the
+log of ``qemu start``: what to try when a destination can't be reached.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from emulator.cli import HelpfulCommand, default_configuration, server_url
+from emulator.cli.config import Configuration, shown_path
+from emulator.cli.exit_codes import ExitCode
+from emulator.cli.output import Line, cut, plural, printable
+from emulator.errors import SettingsError
+
+if TYPE_CHECKING:
+    from emulator.core.reroute import Route
+    from emulator.settings import Settings
+
+__all__ = [
+    "Check",
+    "Remedies",
+    "Verdict",
+    "check_destination",
+    "check_keys",
+    "check_loopback",
+    "check_port",
+    "check_proxies",
+    "check_python",
+    "check_time_zones",
+    "doctor",
+    "format_check",
+    "in_time",
+]
+
+_TIMEOUT_S = 3.0
+"""How long a check may take."""
+
+_CONNECT_TIMEOUT_S = 2.0
+"""How long a connection may take: below the check's own, so that it can say more."""
+
+_REMEDY_EVERY_MS = 60_000
+
+_MAX_ORIGINS = 256
+"""How many unreachable origins are remembered."""
+
+
+class Verdict(StrEnum):
+    """What a check found."""
+
+    OK = "ok"
+    WARN = "WARN"
+    FAIL = "FAIL"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+
+    verdict: Verdict
+
+    detail: str = ""
+
+    remedy: str = ""
+    """What to do; empty unless something is wrong."""
+
+
+def check_python(version: tuple[int, int, int]) -> Check:
+    """Is this Python new enough?"""
+    name = f"python {'.'.join(map(str, version))}"
+    if version >= (3, 11, 0):
+        return Check(name, Verdict.OK)
+    return Check(name, Verdict.FAIL, "too old", "Install Python 3.11 or newer.")
+
+
+def check_port(settings: Settings) -> Check:
+    """Can the port be listened on, or does a qemu serve there already?"""
+    import errno
+    import socket
+
+    from emulator.cli.tools import ask_health
+
+    name = f"port {settings.port}"
+    if settings.port == 0:
+        return Check(name, Verdict.OK, "any that is free")
+    url = server_url(settings)
+    health = ask_health(url, timeout_s=_CONNECT_TIMEOUT_S)
+    if health is not None:
+        pending = plural(health["pending"], "message")
+        detail = f"a qemu {health['version']} is serving there ({pending} pending)"
+        return Check(name, Verdict.OK, detail)
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind, protocol) as listener:
+            if os.name == "posix":
+                # As the server does: a port in TIME_WAIT is free.
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+    except OSError as error:
+        elsewhere = "Stop it, or listen on another port: qemu start --port 8081"
+        if error.errno == errno.EADDRINUSE:
+            return Check(name, Verdict.FAIL, "another program has it", elsewhere)
+        detail = f"{printable(settings.host)}: {error.strerror or error}"
+        return Check(name, Verdict.FAIL, detail, "Choose another --host or --port.")
+    return Check(name, Verdict.OK, "free")
+
+
+def check_loopback() -> Check:
+    """Does localhost mean this machine?"""
+    import socket
+
+    try:
+        found = socket.getaddrinfo("localhost", None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        detail = f"localhost can't be resolved: {error.strerror or error}"
+        remedy = "Add a line to the hosts file: 127.0.0.1 localhost"
+        return Check("loopback", Verdict.FAIL, detail, remedy)
+    addresses = sorted(
+        {str(address[4][0]) for address in found}, key=lambda a: ":" in a
+    )
+    detail = f"localhost is {' and '.join(addresses)}"
+    if any(address not in ("127.0.0.1", "::1") for address in addresses):
+        remedy = "Let localhost be 127.0.0.1 and ::1 in the hosts file."
+        return Check("loopback", Verdict.FAIL, detail, remedy)
+    if "127.0.0.1" not in addresses:
+        remedy = "qemu listens on 127.0.0.1: use that in QSTASH_URL."
+        return Check("loopback", Verdict.WARN, detail, remedy)
+    return Check("loopback", Verdict.OK, detail)
+
+
+def check_proxies(environ: Mapping[str, str]) -> Check:
+    """Would an SDK in this environment go through a proxy to reach us?"""
+    names = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+    present = [name for name in names if environ.get(name)]
+    if not present:
+        return Check("proxy variables", Verdict.OK)
+    exceptions = (environ.get("NO_PROXY") or environ.get("no_proxy") or "").split(",")
+    exempt = {exception.strip() for exception in exceptions}
+    detail = f"{', '.join(present)} is set; qemu's deliveries ignore it"
+    if "*" in exempt or {"localhost", "127.0.0.1"} <= exempt:
+        return Check("proxy variables", Verdict.OK, detail)
+    return Check(
+        "proxy variables",
+        Verdict.WARN,
+        f"{detail}, your SDK may not",
+        "Set NO_PROXY=localhost,127.0.0.1 for your app.",
+    )
+
+
+def check_time_zones() -> Check:
+    """Is there a time zone database?"""
+    from importlib.util import find_spec
+    from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        ZoneInfo.no_cache("America/New_York")
+    except ZoneInfoNotFoundError:
+        remedy = "Install your system's tzdata, or: pip install tzdata"
+        return Check("time zone data", Verdict.WARN, "none found", remedy)
+    for folder in TZPATH:
+        try:
+            with Path(folder, "tzdata.zi").open(encoding="ascii") as file:
+                first_line = file.readline(100)
+        except (OSError, ValueError):
+            continue
+        return Check(
+            "time zone data", Verdict.OK, first_line.rpartition(" ")[2].strip()
+        )
+    is_packaged = find_spec("tzdata") is not None
+    return Check("time zone data", Verdict.OK, "tzdata" if is_packaged else "")
+
+
+def check_keys(configuration: Configuration) -> Check:
+    """Will the JavaScript SDK's dev mode recognise us (ENV-7)?"""
+    own = configuration.own_credentials
+    if not own:
+        detail = "the published ones: QSTASH_DEV=true works"
+        return Check("signing keys", Verdict.OK, detail)
+    return Check(
+        "signing keys",
+        Verdict.WARN,
+        f"your own, from {', '.join(own)}",
+        "QSTASH_DEV=true in JavaScript needs the published ones: unset yours there.",
+    )
+
+
+def check_destination(url: str) -> Check:
+    """Does anything listen where a message would be delivered?"""
+    import socket
+    from urllib.parse import urlsplit
+
+    name = f"destination {printable(url[:200])}"
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        if not parts.hostname:
+            raise ValueError("no host")
+    except (ValueError, KeyError):
+        remedy = "It must start with http:// or https:// and name a host."
+        return Check(name, Verdict.FAIL, "not a URL", remedy)
+    try:
+        socket.create_connection(
+            (parts.hostname, port), timeout=_CONNECT_TIMEOUT_S
+        ).close()
+    except (OSError, UnicodeError) as error:
+        if isinstance(error, ConnectionRefusedError):
+            reason = "connection refused"
+        else:
+            reason = getattr(error, "strerror", None) or str(error)
+        remedy = "Start your app, or pass another --destination URL."
+        return Check(name, Verdict.FAIL, reason, remedy)
+    return Check(name, Verdict.OK, "something listens there")
+
+
+def in_time(name: str, check: Callable[[], Check], timeout_s: float) -> Check:
+    """Run a check that the network may delay; give it up when the time is over."""
+    from queue import Empty, SimpleQueue
+    from threading import Thread
+
+    answers: SimpleQueue[Check] = SimpleQueue()
+    # A daemon, since a look-up of a name can't be interrupted.
+    Thread(target=lambda: answers.put(check()), daemon=True).start()
+    try:
+        return answers.get(timeout=timeout_s)
+    except Empty:
+        remedy = "Look at the network, or at the name servers."
+        return Check(name, Verdict.FAIL, f"no answer within {timeout_s:g} s", remedy)
+
+
+def format_check(check: Check) -> str:
+    """Write a check as a line, and its remedy below it."""
+    dots = "." * max(2, 35 - len(check.name))
+    line = f"• {check.name} {dots} {check.verdict:<4} {check.detail}".rstrip()
+    return line + (f"\n    {check.remedy}" if check.remedy else "")
+
+
+def _examine(args: list[str], destination: str | None) -> list[Check]:
+    checks = [check_python(sys.version_info[:3])]
+    configuration = None
+    try:
+        configuration = default_configuration(*args)
+    except SettingsError as error:
+        remedy = "Correct it there, or unset it."
+        checks.append(Check("settings", Verdict.FAIL, printable(str(error)), remedy))
+    else:
+        settings, file = configuration.settings, configuration.file
+        where = f" ({printable(shown_path(file))})" if file is not None else ""
+        checks.append(Check(f"settings{where}", Verdict.OK))
+        port = f"port {settings.port}"
+        checks.append(in_time(port, lambda: check_port(settings), _TIMEOUT_S))
+    checks.append(in_time("loopback", check_loopback, _TIMEOUT_S))
+    checks.append(check_proxies(os.environ))
+    checks.append(check_time_zones())
+    if configuration is not None:
+        checks.append(check_keys(configuration))
+    if destination is not None:
+        name = f"destination {printable(destination[:200])}"
+        checks.append(in_time(name, lambda: check_destination(destination), _TIMEOUT_S))
+    return checks
+
+
+@click.command(
+    "doctor",
+    cls=HelpfulCommand,
+    help="Say what is wrong on this machine, and what to do. Changes nothing.",
+    examples=(
+        "qemu doctor",
+        "qemu doctor --destination http://localhost:3000",
+        "qemu doctor --port 8081 --json",
+    ),
+)
+@click.option("--destination", metavar="URL", help="Check that your app is there.")
+@click.option("--host", help="The address that qemu start would listen on.")
+@click.option("--port", help="The port that qemu start would listen on.")
+@click.option("--config", metavar="FILE", help="The settings file.")
+@click.option("--json", "json_lines", is_flag=True, help="Print one object per line.")
+@click.pass_context
+def doctor(
+    ctx: click.Context,
+    destination: str | None,
+    json_lines: bool,
+    **settings: str | None,
+) -> None:
+    """Print every check; exit with 1 if any of them failed."""
+    args = [
+        f"--{name}={value}" for name, value in settings.items() if value is not None
+    ]
+    checks = _examine(args, destination)
+    if json_lines:
+        import json
+
+        for check in checks:
+            click.echo(json.dumps(asdict(check)))
+    else:
+        for check in checks:
+            click.echo(format_check(check))
+    problems = sum(check.verdict is Verdict.FAIL for check in checks)
+    if not json_lines:
+        click.echo(plural(problems, "problem") if problems else "no problems")
+    ctx.exit(ExitCode.FAILURE if problems else ExitCode.OK)
+
+
+class Remedies:
+    """What to try when a destination can't be reached.
+
+    Said once for each origin and minute, by the entries' own time; what fails in
+    between is counted.
+    """
+
+    def __init__(self, routes: tuple[Route, ...] = ()) -> None:
+        self._routes = routes
+        self._said: dict[str, tuple[int, int]] = {}
+
+    def remedy(self, line: Line) -> str:
+        """Return a line to follow this one, or nothing."""
+        from emulator.core.reroute import reroute
+
+        if line.state != "ERROR" or line.status is not None:
+            return ""
+        url = reroute(line.url, self._routes)
+        match = re.match(r"(https?://)(?:[^/?#@]*@)?([^/?#]*)", url, re.IGNORECASE)
+        scheme, host = match.groups() if match else ("", url)
+        host = cut(printable(host[:200]), 40)
+        error = line.error or ""
+        if "refused" in error:
+            advice = f"{host}: is your app running?"
+        elif "resolve" in error:
+            advice = (
+                f"{host}: no such host here. If your app runs on this machine: "
+                f"qemu start --route {scheme}{host}=http://127.0.0.1:3000"
+            )
+        elif "TLS" in error:
+            advice = f"{host}: does it speak TLS? If not, publish to http://"
+        else:
+            return ""
+
+        said_ms, more = self._said.get(host, (None, 0))
+        if said_ms is not None and line.time_ms - said_ms < _REMEDY_EVERY_MS:
+            self._said[host] = (said_ms, more + 1)
+            return ""
+        self._said.pop(host, None)
+        while len(self._said) >= _MAX_ORIGINS:
+            del self._said[next(iter(self._said))]
+        self._said[host] = (line.time_ms, 0)
+        return f"{'':25}{advice}" + (
+            f" ({plural(more, 'more failure')})" if more else ""
+        )

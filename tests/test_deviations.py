@@ -1,0 +1,243 @@
+"""Where we knowingly differ from QStash: a test for each heading of deviations.md.
+
+``test_docs.py`` checks that the two agree.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import jwt
+from aiohttp import ClientResponse, ClientSession
+from yarl import URL as RawUrl
+
+from emulator.core.model import Outgoing
+from emulator.core.reroute import Route
+from emulator.emulator import Emulator
+from emulator.engine.clock import real_now_ms
+from emulator.settings import Settings
+from tests.doubles import ScriptedTransport
+
+T0 = 1_900_000_000_000  # in the future, so that no test runs at that time
+
+URL = "http://localhost:3000/hook"
+
+
+class Caller:
+    """The default user of an emulator whose clock stands still at T0."""
+
+    def __init__(self, emulator: Emulator, sent: list[Outgoing]) -> None:
+        self.emulator = emulator
+        self.sent = sent
+        self._session = ClientSession()
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: dict[str, str] | None = None,
+        data=None,
+    ) -> ClientResponse:
+        token = self.emulator.settings.users[0].token
+        return await self._session.request(
+            method,
+            # Encoded: the destination in it goes out as it stands.
+            RawUrl(self.emulator.url + path, encoded=True),
+            headers={"Authorization": f"Bearer {token}"} | (headers or {}),
+            data=data,
+        )
+
+    async def publish(self, url: str = URL, **headers: str) -> ClientResponse:
+        named = {f"Upstash-{name}".replace("_", "-"): headers[name] for name in headers}
+        return await self.call("POST", f"/v2/publish/{url}", headers=named)
+
+    async def states(self) -> list[str]:
+        log = await (await self.call("GET", "/v2/logs?order=earliestFirst")).json()
+        return [entry["state"] for entry in log["logs"]]
+
+    async def advance(self, **by) -> None:
+        await self.call("POST", "/_qemu/clock/advance", data=json.dumps(by))
+
+
+@asynccontextmanager
+async def a_caller(**changes) -> AsyncIterator[Caller]:
+    settings = Settings(port=0, clock="virtual", start_time_ms=T0, **changes)
+    transport = ScriptedTransport()
+    async with Emulator(settings, transport=transport) as emulator:
+        caller = Caller(emulator, transport.requests)
+        try:
+            yield caller
+        finally:
+            await caller.close()
+
+
+async def message_id_of(answer: ClientResponse) -> str:
+    return (await answer.json())["messageId"]
+
+
+async def test_a_destination_may_be_on_this_machine():
+    async with a_caller() as caller:
+        for host in ("localhost:3000", "127.0.0.1", "[::1]:3000", "192.168.0.7"):
+            assert (await caller.publish(f"http://{host}/hook")).status == 200
+
+
+async def test_a_destinations_host_is_resolved_when_it_is_called():
+    async with a_caller() as caller:
+        assert (await caller.publish("https://nonesuch.invalid")).status == 200
+
+
+async def test_changes_take_effect_at_once():
+    async with a_caller() as caller:
+        rotated = await caller.call("POST", "/v2/keys/rotate")
+        keys = await caller.call("GET", "/v2/keys")
+        message_id = await message_id_of(await caller.publish(Delay="1h"))
+        message = await caller.call("GET", f"/v2/messages/{message_id}")
+
+        assert await keys.json() == await rotated.json()
+        assert message.status == 200
+
+
+async def test_a_finished_message_can_be_read_for_a_minute():
+    async with a_caller() as caller:
+        message_id = await message_id_of(await caller.publish())
+        await caller.advance(by="59s")
+        before = await caller.call("GET", f"/v2/messages/{message_id}")
+        await caller.advance(by="1s")
+        after = await caller.call("GET", f"/v2/messages/{message_id}")
+
+        assert await caller.states() == ["CREATED", "ACTIVE", "DELIVERED"]
+        assert (before.status, after.status) == (200, 404)
+
+
+async def test_a_cancelled_message_is_logged_as_cancelled_at_once():
+    async with a_caller() as caller:
+        message_id = await message_id_of(await caller.publish(Delay="1h"))
+        await caller.call("DELETE", f"/v2/messages/{message_id}")
+
+        assert await caller.states() == ["CREATED", "CANCEL_REQUESTED", "CANCELED"]
+
+
+async def test_only_a_single_messages_limits_are_enforced():
+    # The free plan has 1,000 messages a day, and a delay of at most seven days.
+    entries = [{"destination": URL, "headers": {"Upstash-Delay": "1h"}}] * 1_001
+    async with a_caller(quota="free") as caller:
+        batch = await caller.call("POST", "/v2/batch", data=json.dumps(entries))
+        late = await caller.publish(Delay="8d")
+
+        assert batch.status == 200
+        assert await late.json() == {
+            "error": "quota maxDelay exceeded, current limit: 604800"
+        }
+
+
+async def test_up_to_999_retries_are_accepted():
+    async with a_caller() as caller, a_caller(strict=True) as strict_caller:
+        assert (await caller.publish(Retries="999")).status == 200
+        assert (await caller.publish(Retries="1000")).status == 400
+        assert (await strict_caller.publish(Retries="5")).status == 200
+        assert (await strict_caller.publish(Retries="6")).status == 400
+
+
+async def test_state_is_kept_in_memory():
+    async with a_caller() as caller:
+        message_id = await message_id_of(await caller.publish(Delay="1h"))
+    async with a_caller() as caller:
+        message = await caller.call("GET", f"/v2/messages/{message_id}")
+
+        assert message.status == 404
+
+
+async def test_the_log_is_bounded_by_count():
+    async with a_caller(max_log_entries=2) as caller:
+        await caller.publish()
+        await caller.advance(until="idle")
+
+        assert await caller.states() == ["ACTIVE", "DELIVERED"]
+
+
+async def test_what_is_not_supported_yet_answers_501():
+    async with a_caller() as caller:
+        answer = await caller.call("GET", "/v2/queues")
+
+        assert answer.status == 501
+        assert await answer.json() == {"error": "queues is not supported yet"}
+
+
+async def test_a_request_of_more_than_100_mb_answers_413():
+    async with a_caller() as caller:
+        token = caller.emulator.settings.users[0].token
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", caller.emulator.port
+        )
+        writer.write(
+            b"POST /v2/batch HTTP/1.1\r\nHost: localhost\r\n"
+            b"Authorization: Bearer %b\r\nContent-Length: %d\r\n\r\n"
+            % (token.encode(), 100 * 1_048_576 + 1)
+        )
+        status_line = await reader.readline()
+        writer.close()
+
+        assert status_line.split()[1] == b"413"
+
+
+async def test_long_texts_are_refused():
+    async with a_caller() as caller:
+        for answer in (
+            await caller.publish("http://localhost/" + "a" * 16_384),
+            await caller.publish(Retry_Delay="1+" * 512 + "1"),
+            await caller.publish(Delay="1h" * 33),
+        ):
+            assert answer.status == 400
+
+
+async def test_a_key_that_appears_twice_in_a_json_body_is_refused():
+    async with a_caller() as caller:
+        answer = await caller.call(
+            "DELETE", "/v2/messages", data='{"url":"http://a","url":"http://b"}'
+        )
+
+        assert answer.status == 400
+
+
+async def test_signatures_carry_the_machines_time():
+    async with a_caller() as caller:
+        await caller.publish()
+        await caller.advance(until="idle")
+        (delivery,) = caller.sent
+        claims = jwt.decode(
+            dict(delivery.headers)["Upstash-Signature"],
+            options={"verify_signature": False},
+        )
+
+        assert abs(claims["iat"] - real_now_ms() // 1000) < 60
+
+
+async def test_messages_can_be_delivered_elsewhere():
+    route = Route("https://app.example", "http://127.0.0.1:3000")
+    async with a_caller(routes=(route,)) as caller:
+        await caller.publish("https://app.example/hook")
+        await caller.advance(until="idle")
+        (delivery,) = caller.sent
+
+        assert delivery.url == "http://127.0.0.1:3000/hook"
+        assert delivery.host == "app.example"
+
+
+async def test_the_region_is_a_label():
+    async with a_caller(region="US-EAST-1") as caller:
+        await caller.publish()
+        await caller.advance(until="idle")
+        (delivery,) = caller.sent
+
+        assert dict(delivery.headers)["Upstash-Region"] == "US-EAST-1"
+
+
+async def test_every_answer_names_the_version():
+    async with a_caller() as caller:
+        for path in ("/v2/keys", "/v2/nonesuch", "/_qemu/health"):
+            assert "Qemu-Version" in (await caller.call("GET", path)).headers
