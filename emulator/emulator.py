@@ -14,12 +14,13 @@ from types import TracebackType
 
 from aiohttp import web
 
+from emulator.core.model import Declared
 from emulator.engine.clock import SystemClock, VirtualClock
 from emulator.engine.engine import Engine
 from emulator.engine.entropy import SeededEntropy, SystemEntropy
 from emulator.engine.feed import Feed
 from emulator.engine.ports import Clock, Entropy, Transport
-from emulator.engine.tenants import Tenants
+from emulator.engine.tenants import Tenant, Tenants
 from emulator.settings import Settings
 from emulator.transport import HttpTransport
 from emulator.web.app import build_app
@@ -113,7 +114,7 @@ class Emulator:
         for listener in sockets:
             await web.SockSite(self._runner, listener, backlog=_BACKLOG).start()
         for engine in self.tenants.engines:
-            engine.scheduler.start()
+            engine.start()
 
     async def stop(self, *, drain_s: float = 5.0) -> None:
         """Stop accepting, let deliveries under way finish, and close everything.
@@ -165,9 +166,8 @@ def _tenants(
         SystemEntropy() if settings.seed is None else SeededEntropy(settings.seed)
     )
     stamp = SystemClock()
-    engines = [
-        (
-            user.token,
+    tenants = [
+        Tenant(
             Engine(
                 user=user.name,
                 keys=user.keys,
@@ -179,13 +179,17 @@ def _tenants(
                 feed=feed,
                 region=settings.region,
                 routes=settings.routes,
+                llm_upstream=settings.llm_upstream,
+                declared=settings.declared if index == 0 else Declared(),
                 grace_ms=settings.grace_ms,
                 max_log_entries=settings.max_log_entries,
             ),
+            user.token,
+            user.read_only_token,
         )
-        for user in settings.users
+        for index, user in enumerate(settings.users)
     ]
-    return Tenants(engines, clock=clock, feed=feed)
+    return Tenants(tenants, clock=clock, feed=feed)
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:

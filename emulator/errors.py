@@ -9,12 +9,13 @@
     │   ├── InvalidDestination         .destination .reason             400
     │   ├── InvalidExpression          .expression .position .reason    400
     │   ├── InvalidBody                .reason                          400
-    │   ├── QuotaExceeded              .quota .limit                    400
+    │   ├── QuotaExceeded              .quota .limit                    400, 412
     │   ├── Unauthorized                                                401
     │   ├── Forbidden                  .reason                          403
     │   ├── NotFound                   .kind .id                        404
     │   ├── Conflict                   .reason                          409
     │   ├── TooLarge                   .limit_bytes                     413
+    │   ├── LimitExceeded              .headers                         429
     │   └── NotSupported               .feature                         501
     └── SettingsError                  .setting .source .reason
 
@@ -34,6 +35,7 @@ __all__ = [
     "InvalidExpression",
     "InvalidHeader",
     "InvalidParameter",
+    "LimitExceeded",
     "NotFound",
     "NotSupported",
     "QemuError",
@@ -42,6 +44,7 @@ __all__ = [
     "SettingsError",
     "TooLarge",
     "Unauthorized",
+    "shown",
 ]
 
 _SHOWN_CHARACTERS = 80
@@ -139,12 +142,16 @@ class InvalidBody(RequestError):
 
 
 class QuotaExceeded(RequestError):
-    """A limit of the quota profile is exceeded (ERR-4, ERR-5)."""
+    """A limit of the quota profile is exceeded (ERR-4, ERR-5).
 
-    def __init__(self, quota: str, limit: int) -> None:
+    The status is 412 where it limits how many resources there are (ERR-2).
+    """
+
+    def __init__(self, quota: str, limit: int, *, status: int = 400) -> None:
         super().__init__(quota, limit)
         self.quota = quota
         self.limit = limit
+        self.status = status
 
     def __str__(self) -> str:
         return f"quota {self.quota} exceeded, current limit: {self.limit}"
@@ -210,6 +217,20 @@ class TooLarge(RequestError):
 
     def __str__(self) -> str:
         return f"request body is larger than {self.limit_bytes} bytes"
+
+
+class LimitExceeded(RequestError):
+    """Too many calls (ERR-8 to ERR-11); ``headers`` tell the SDKs which limit it was."""
+
+    status = 429
+
+    def __init__(self, sentence: str, headers: dict[str, str]) -> None:
+        super().__init__(sentence, headers)
+        self.sentence = sentence
+        self.headers = headers
+
+    def __str__(self) -> str:
+        return self.sentence
 
 
 class NotSupported(RequestError):

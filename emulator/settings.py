@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from emulator.core.limits import PROFILES, Limits, limits_of
-from emulator.core.model import SigningKeys
+from emulator.core.model import Declared, SigningKeys
 from emulator.core.reroute import Route
 from emulator.errors import SettingsError
 
@@ -30,6 +30,9 @@ class User:
     token: str = field(repr=False)
 
     keys: SigningKeys = field(repr=False)
+
+    read_only_token: str | None = field(default=None, repr=False)
+    """Another token, which may read everything and change nothing (AUTH-9)."""
 
 
 DEV_USERS = (
@@ -99,6 +102,12 @@ class Settings:
     routes: tuple[Route, ...] = ()
     """Hosts whose messages are delivered elsewhere."""
 
+    llm_upstream: str | None = None
+    """The URL that ``api/llm`` is delivered to; ``None``: it can't be (LLM-1)."""
+
+    declared: Declared = Declared()
+    """Queues, URL groups and schedules that the first user has from the start."""
+
     users: tuple[User, ...] = DEV_USERS
     """Who may call. The first is the one that the banner shows."""
 
@@ -128,8 +137,14 @@ class Settings:
         _check(self.max_log_entries >= 1, "max_log_entries", "must be at least 1")
         _check(self.grace_ms >= 0, "grace_ms", "must not be negative")
         _check(bool(self.users), "users", "there must be at least one")
-        tokens = {user.token for user in self.users}
-        _check(len(tokens) == len(self.users), "users", "two of them share a token")
+        tokens = [
+            token
+            for user in self.users
+            for token in (user.token, user.read_only_token)
+            if token is not None
+        ]
+        _check(all(tokens), "users", "a token must not be empty")
+        _check(len(set(tokens)) == len(tokens), "users", "two of them share a token")
 
     @property
     def limits(self) -> Limits:

@@ -162,10 +162,10 @@ async def test_the_log_is_bounded_by_count():
 
 async def test_what_is_not_supported_yet_answers_501():
     async with a_caller() as caller:
-        answer = await caller.call("GET", "/v2/queues")
+        answer = await caller.call("DELETE", "/v2/workflows/runs/wfr_1")
 
         assert answer.status == 501
-        assert await answer.json() == {"error": "queues is not supported yet"}
+        assert await answer.json() == {"error": "Upstash Workflow is not supported yet"}
 
 
 async def test_a_request_of_more_than_100_mb_answers_413():

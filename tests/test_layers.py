@@ -39,6 +39,7 @@ PURE = (
     "types",
     "typing",
     "urllib.parse",
+    "zoneinfo",
 )
 """The part of the standard library that neither waits, nor chooses, nor does I/O."""
 
@@ -64,7 +65,7 @@ LAYERS = (
     Layer(files="settings.py", may=("emulator.errors", "emulator.core"), standard=PURE),
     Layer(
         files="core/**/*.py",
-        may=("emulator.errors", "emulator.core"),
+        may=("emulator.errors", "emulator.core", "cronsim"),
         standard=PURE,
     ),
     Layer(

@@ -1,7 +1,9 @@
 """What is installed: the wheel is built and opened, and the lock files are read."""
 
+import ast
 import configparser
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -11,7 +13,11 @@ from zipfile import ZipFile
 
 import pytest
 
+from tests.test_layers import imports
+
 ROOT = Path(__file__).resolve().parents[1]
+
+NAME = re.compile(r"[\w.-]+")
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +33,13 @@ def wheel(tmp_path_factory):
     (path,) = folder.glob("*.whl")
     with ZipFile(path) as archive:
         yield archive
+
+
+def dependencies() -> list[str]:
+    """Return what the project file says that the package needs."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "dependencies"
+    ]
 
 
 def read(wheel: ZipFile, name: str) -> str:
@@ -66,18 +79,27 @@ def test_the_wheel_says_what_it_needs(wheel):
 
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "MIT"
-    needs = [need.partition(">")[0] for need in metadata.get_all("Requires-Dist")]
-    assert needs == ["aiohttp", "click"]
+    needs = {NAME.match(need)[0] for need in metadata.get_all("Requires-Dist")}
+    assert needs == {NAME.match(need)[0] for need in dependencies()}
+
+
+def test_all_that_is_imported_is_declared():
+    imported = {
+        module.partition(".")[0]
+        for path in (ROOT / "emulator").rglob("*.py")
+        for module in imports(ast.parse(path.read_text()))
+    }
+    third_parties = imported - sys.stdlib_module_names - {"emulator"}
+    # The latter two are aiohttp's own types for its headers and URLs.
+    declared = {NAME.match(need)[0] for need in dependencies()} | {"multidict", "yarl"}
+
+    assert third_parties - declared == set()
 
 
 def test_dependencies_have_low_floors_and_no_ceilings():
     # It is installed beside the user's app: each pin is a conflict for somebody.
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-
-    for need in project["dependencies"]:
-        name, _, floor = need.partition(">=")
-        assert name.isidentifier(), need
-        assert floor.replace(".", "").isdigit(), need
+    for need in dependencies():
+        assert re.fullmatch(r"[a-z]+(>=[0-9.]+)?(; .+)?", need), need
 
 
 def test_the_javascript_lock_pins_all_and_names_no_registry():

@@ -10,9 +10,7 @@ make ``Settings``, and how an error of ours ends the process.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,6 +18,8 @@ import click
 
 from emulator.cli.config import (
     Configuration,
+    InstantType,
+    RouteType,
     SettingOption,
     configuration_of,
     use_file,
@@ -28,22 +28,19 @@ from emulator.cli.exit_codes import CliError, ExitCode
 from emulator.errors import SettingsError
 
 if TYPE_CHECKING:
-    from emulator.core.reroute import Route
     from emulator.settings import Settings
 
 __all__ = [
     "HelpfulCommand",
-    "InstantType",
     "QemuGroup",
-    "RouteType",
     "cli",
+    "completion",
     "default_configuration",
     "main",
     "server_url",
     "setting_options",
+    "start_options",
 ]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _MODULES = {
     "start": "start",
@@ -52,9 +49,8 @@ _MODULES = {
     "publish": "tools",
     "logs": "tools",
     "doctor": "doctor",
-    "completion": "tools",
 }
-"""Which module of this package has which command, in the order of ``--help``."""
+"""Which module of this package has which command; in the order of ``--help``."""
 
 
 class HelpfulCommand(click.Command):
@@ -95,12 +91,12 @@ class QemuGroup(HelpfulCommand, click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the sub-commands, the main ones first."""
-        return list(_MODULES)
+        return [*_MODULES, *super().list_commands(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a sub-command."""
         if cmd_name not in _MODULES:
-            return None
+            return super().get_command(ctx, cmd_name)
         module = import_module(f"emulator.cli.{_MODULES[cmd_name]}")
         command = getattr(module, cmd_name)
         assert isinstance(command, click.Command)
@@ -138,61 +134,6 @@ def _help_unless_invoked() -> None:
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
         ctx.exit(ExitCode.USAGE)
-
-
-class InstantType(click.ParamType):  # type: ignore[type-arg]
-    """An instant as ISO 8601 with a zone, or as Unix milliseconds; becomes the latter.
-
-    A ``datetime`` is what TOML makes of a date.
-    """
-
-    name = "instant"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """Return Unix milliseconds."""
-        if isinstance(value, int):
-            return value
-        if isinstance(value, str) and re.fullmatch("[0-9]{1,17}", value):
-            return int(value)
-        try:
-            moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-        except ValueError:
-            self.fail(
-                f"{value!r} is neither ISO 8601, such as 2027-03-28T00:30:00Z, "
-                "nor Unix milliseconds"
-            )
-        if moment.tzinfo is None:
-            self.fail(f"{str(value)!r} lacks a time zone, such as Z or +02:00")
-        return int((moment - _EPOCH) // timedelta(milliseconds=1))
-
-
-class RouteType(click.ParamType):  # type: ignore[type-arg]
-    """A route: the messages for one origin are delivered to another."""
-
-    name = "route"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        """Return what ``--help`` shows for a value."""
-        return "URL=URL"
-
-    def split_envvar_value(self, rv: str) -> Sequence[str]:
-        """Split at white space and commas: no origin contains any."""
-        return re.split(r"[\s,]+", rv.strip(" ,\t\r\n"))
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Route:
-        """Parse what was typed. What came from the file has been parsed."""
-        from emulator.core.reroute import Route, parse_route
-
-        if isinstance(value, Route):
-            return value
-        try:
-            return parse_route(value)
-        except ValueError as error:
-            self.fail(str(error))
 
 
 def setting_options(*, is_dev: bool = False) -> list[click.Parameter]:
@@ -293,6 +234,58 @@ def setting_options(*, is_dev: bool = False) -> list[click.Parameter]:
     ]
 
 
+def start_options(*, is_dev: bool = False) -> list[click.Parameter]:
+    """Make all options of ``qemu start``, or of ``qemu dev``."""
+    options: list[click.Parameter] = [
+        *setting_options(is_dev=is_dev),
+        click.Option(
+            ["--json", "json_lines"],
+            is_flag=True,
+            help="Print one JSON object per line on stdout; the rest goes to stderr.",
+        ),
+        click.Option(["-q", "--quiet"], is_flag=True, help="Print errors only."),
+        click.Option(
+            ["-v", "--verbose"],
+            count=True,
+            help="Print ACTIVE entries too; -vv: debug logging and tracebacks.",
+        ),
+        SettingOption(
+            ["--color"],
+            type=click.Choice(["auto", "always", "never"]),
+            default="auto",
+            show_default=True,
+            envvar="QEMU_COLOR",
+            show_envvar=True,
+            advanced=True,
+            help="When to use colour; auto heeds NO_COLOR and FORCE_COLOR.",
+        ),
+        SettingOption(
+            ["--full-ids/--short-ids"],
+            default=False,
+            advanced=True,
+            help="Print message ids whole.",
+        ),
+    ]
+    if is_dev:
+        options += [
+            SettingOption(
+                ["--log-port"],
+                type=click.IntRange(0, 65535),
+                envvar="QSTASH_DEV_LOG_PORT",
+                show_envvar=True,
+                advanced=True,
+                help="Understood, but nothing listens there.",
+            ),
+            SettingOption(
+                ["--stop-with-parent"],
+                is_flag=True,
+                advanced=True,
+                help="Stop when the parent process ends. Not on Windows.",
+            ),
+        ]
+    return options
+
+
 def default_configuration(*args: str) -> Configuration:
     """Return the configuration that ``qemu start`` with these arguments would have.
 
@@ -331,7 +324,28 @@ cli = QemuGroup(
     ],
     callback=_help_unless_invoked,
     invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
 )
+
+
+@cli.command(
+    "completion",
+    cls=HelpfulCommand,
+    help="Print the script that makes a shell complete qemu's commands.",
+    examples=(
+        'eval "$(qemu completion bash)"',
+        'eval "$(qemu completion zsh)"',
+        "qemu completion fish | source",
+    ),
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print click's script."""
+    from click.shell_completion import get_completion_class
+
+    complete = get_completion_class(shell)
+    assert complete is not None
+    click.echo(complete(cli, {}, "qemu", "_QEMU_COMPLETE").source())
 
 
 def main() -> NoReturn:

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ConfigFile",
     "Configuration",
+    "InstantType",
+    "RouteType",
     "SettingOption",
     "configuration_of",
     "credentials",
@@ -40,6 +42,8 @@ __all__ = [
     "shown_path",
     "use_file",
 ]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _META_KEY = "emulator.cli.config"
 
@@ -115,6 +119,61 @@ class SettingOption(click.Option):
             return super().process_value(ctx, value)
         except click.BadParameter as error:
             raise _blamed(ctx, self, error.message) from error
+
+
+class InstantType(click.ParamType):  # type: ignore[type-arg]
+    """An instant as ISO 8601 with a zone, or as Unix milliseconds; becomes the latter.
+
+    A ``datetime`` is what TOML makes of a date.
+    """
+
+    name = "instant"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Return Unix milliseconds."""
+        if isinstance(value, int):
+            return value
+        if isinstance(value, str) and re.fullmatch("[0-9]{1,17}", value):
+            return int(value)
+        try:
+            moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        except ValueError:
+            self.fail(
+                f"{value!r} is neither ISO 8601, such as 2027-03-28T00:30:00Z, "
+                "nor Unix milliseconds"
+            )
+        if moment.tzinfo is None:
+            self.fail(f"{str(value)!r} lacks a time zone, such as Z or +02:00")
+        return int((moment - _EPOCH) // timedelta(milliseconds=1))
+
+
+class RouteType(click.ParamType):  # type: ignore[type-arg]
+    """A route: the messages for one origin are delivered to another."""
+
+    name = "route"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return what ``--help`` shows for a value."""
+        return "URL=URL"
+
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        """Split at white space and commas: no origin contains any."""
+        return re.split(r"[\s,]+", rv.strip(" ,\t\r\n"))
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Route:
+        """Parse what was typed. What came from the file has been parsed."""
+        from emulator.core.reroute import Route, parse_route
+
+        if isinstance(value, Route):
+            return value
+        try:
+            return parse_route(value)
+        except ValueError as error:
+            self.fail(str(error))
 
 
 def configuration_of(ctx: click.Context) -> Configuration:

@@ -20,7 +20,7 @@ import click
 
 from emulator.cli import HelpfulCommand, default_configuration, server_url
 from emulator.cli.config import Configuration, shown_path
-from emulator.cli.exit_codes import ExitCode
+from emulator.cli.exit_codes import ExitCode, ask_health
 from emulator.cli.output import Line, cut, plural, printable
 from emulator.errors import SettingsError
 
@@ -90,8 +90,6 @@ def check_port(settings: Settings) -> Check:
     """Can the port be listened on, or does a qemu serve there already?"""
     import errno
     import socket
-
-    from emulator.cli.tools import ask_health
 
     name = f"port {settings.port}"
     if settings.port == 0:
@@ -168,7 +166,7 @@ def check_time_zones() -> Check:
     from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError
 
     try:
-        ZoneInfo.no_cache("America/New_York")
+        ZoneInfo("America/New_York")
     except ZoneInfoNotFoundError:
         remedy = "Install your system's tzdata, or: pip install tzdata"
         return Check("time zone data", Verdict.WARN, "none found", remedy)
@@ -292,6 +290,7 @@ def _examine(args: list[str], destination: str | None) -> list[Check]:
 @click.pass_context
 def doctor(
     ctx: click.Context,
+    /,
     destination: str | None,
     json_lines: bool,
     **settings: str | None,
@@ -335,15 +334,13 @@ class Remedies:
         url = reroute(line.url, self._routes)
         match = re.match(r"(https?://)(?:[^/?#@]*@)?([^/?#]*)", url, re.IGNORECASE)
         scheme, host = match.groups() if match else ("", url)
-        host = cut(printable(host[:200]), 40)
+        host = cut(printable(host[:200]), 60)
         error = line.error or ""
         if "refused" in error:
             advice = f"{host}: is your app running?"
         elif "resolve" in error:
-            advice = (
-                f"{host}: no such host here. If your app runs on this machine: "
-                f"qemu start --route {scheme}{host}=http://127.0.0.1:3000"
-            )
+            route = f"{scheme}{host}=http://127.0.0.1:3000"
+            advice = f"no such host; try --route {route}"
         elif "TLS" in error:
             advice = f"{host}: does it speak TLS? If not, publish to http://"
         else:
@@ -357,6 +354,6 @@ class Remedies:
         while len(self._said) >= _MAX_ORIGINS:
             del self._said[next(iter(self._said))]
         self._said[host] = (line.time_ms, 0)
-        return f"{'':25}{advice}" + (
+        return f"{'':14}{advice}" + (
             f" ({plural(more, 'more failure')})" if more else ""
         )

@@ -1,9 +1,9 @@
 """The terminal: a line for each log entry, colour, and the thread that writes.
 
-Lines are values in, text out. What comes from a message or from a destination is hostile: it
-passes ``printable``, so that nothing in it can move a cursor or pretend to be a line
-of ours. A message's own data never appears, and a response's not if the message
-asked for redaction: it may repeat the data.
+Lines are values in, text out. What comes from a message or from a destination is
+hostile: it passes ``printable``, so that nothing in it can move a cursor or pretend
+to be a line of ours. A message's own data never appears, and a response's not if the
+message asked for redaction: it may repeat the data.
 
 The time on a line is its entry's own; no clock is read here.
 """
@@ -41,7 +41,7 @@ __all__ = [
     "wants_color",
 ]
 
-_DETAIL_COLUMNS = 58
+_DETAIL_COLUMNS = 60
 """Behind time, state and shortened id: 100 columns in all."""
 
 _EXCERPT_CHARACTERS = 60
@@ -278,11 +278,13 @@ def cut(text: str, columns: int) -> str:
     if sum(widths) <= columns:
         return text
     used = 1  # the ellipsis
-    for index, width in enumerate(widths):
+    kept = ""
+    for character, width in zip(text, widths, strict=True):
         used += width
         if used > columns:
-            return text[:index] + "…"
-    raise AssertionError("the text is too wide, so the loop returns")
+            break
+        kept += character
+    return kept + "…"
 
 
 def format_wait(wait_ms: int) -> str:
@@ -385,6 +387,8 @@ class Writer:
 def _write(
     stream: IO[str] | None, render: Callable[[], str], future: Future[None]
 ) -> None:
+    if not future.set_running_or_notify_cancel():
+        return  # whoever waited has gone
     try:
         text = render()
         if stream is not None:

@@ -11,17 +11,21 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
-from enum import Enum
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from emulator.cli import HelpfulCommand, setting_options
-from emulator.cli.config import Configuration, SettingOption, configuration_of
+from emulator.cli import HelpfulCommand, start_options
+from emulator.cli.config import Configuration, configuration_of, shown_path
 from emulator.cli.doctor import Remedies
-from emulator.cli.exit_codes import ExitCode, cannot_listen
+from emulator.cli.exit_codes import (
+    ExitCode,
+    Stop,
+    cannot_listen,
+    give_up_if_broken,
+    heed_signals,
+)
 from emulator.cli.output import (
     Style,
     Writer,
@@ -29,9 +33,10 @@ from emulator.cli.output import (
     format_line,
     line_of_entry,
     plural,
+    printable,
     wants_color,
 )
-from emulator.cli.tools import banner
+from emulator.cli.tools import format_env
 
 if TYPE_CHECKING:
     import asyncio
@@ -41,27 +46,21 @@ if TYPE_CHECKING:
     from emulator.engine.feed import FeedItem, Subscription
     from emulator.settings import Settings
 
-__all__ = ["DevCommand", "Screen", "Stop", "dev", "start"]
+__all__ = ["DevCommand", "Screen", "banner", "dev", "start"]
 
 _STARTED_S = time.perf_counter()
 
 _DRAIN_S = 5.0
 """How long deliveries under way may take after the first Ctrl-C."""
 
-_FLUSH_S = 1.0
-"""How long the end waits for a terminal that doesn't read."""
+_FLUSH_S = 0.5
+"""How long the end waits for a terminal that doesn't read: first for what is left of
+the log, then for the last words.
+"""
 
 _PARENT_POLL_S = 0.5
 
-
-class Stop(Enum):
-    """Why the emulator stops."""
-
-    INTERRUPT = "Ctrl-C"
-    TERMINATE = "SIGTERM"
-    HANGUP = "the terminal was closed"
-    UNREAD = "nobody reads the output any more"
-    ORPHANED = "the parent process has ended"
+_IS_WINDOWS = os.name == "nt"
 
 
 class DevCommand(HelpfulCommand):
@@ -159,6 +158,54 @@ def _json(event: dict[str, Any]) -> str:
     return json.dumps(event, separators=(",", ":")) + "\n"
 
 
+def banner(configuration: Configuration, url: str, *, ready_ms: int) -> str:
+    """Write what stands above the log: what runs, where, how, and the env lines."""
+    from emulator import __version__
+
+    settings = configuration.settings
+    facts = [("API", url), ("State", "in memory")]
+    if settings.host not in ("127.0.0.1", "::1", "localhost"):
+        facts.append(("Beware", "other machines can reach this address"))
+    if configuration.file is not None:
+        facts.append(("Config", printable(shown_path(configuration.file))))
+    if configuration.own_credentials:
+        facts += [
+            ("Keys", f"from {', '.join(configuration.own_credentials)}"),
+            ("", "QSTASH_DEV=true finds only a server with the published ones"),
+        ]
+    clock = "virtual: it stands still until it is advanced"
+    if settings.clock == "real":
+        clock = "" if settings.speed == 1 else f"{settings.speed:g} x real time"
+    if settings.start_time_ms is not None:
+        clock = f"{clock or 'real'}; started at {_instant(settings.start_time_ms)}"
+    if clock:
+        facts.append(("Clock", clock))
+    for index, route in enumerate(settings.routes):
+        facts.append(("" if index else "Routes", f"{route.origin} -> {route.target}"))
+    lines = [
+        "",
+        f"  qemu {__version__}   a local QStash, ready in {ready_ms} ms",
+        "",
+        *(f"  {label:<8} {value}" for label, value in facts),
+        "",
+        format_env(url, settings.users[0]),
+        "",
+        f"qemu is running at {url} (Ctrl-C to stop)",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _instant(time_ms: int) -> str:
+    from datetime import UTC, datetime
+
+    try:
+        moment = datetime.fromtimestamp(time_ms // 1000, tz=UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{time_ms} ms"
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
 async def _serve(
     configuration: Configuration,
     screen: Screen,
@@ -170,26 +217,28 @@ async def _serve(
     """Run an emulator until something stops it."""
     import asyncio
 
+    asked: asyncio.Queue[Stop] = asyncio.Queue()
+    heed_signals(asked.put_nowait)
+    # Slow to import: a signal is heeded even now.
     from emulator.emulator import Emulator
 
-    asked: asyncio.Queue[Stop] = asyncio.Queue()
-    _heed_signals(asked.put_nowait)
     emulator = Emulator(configuration.settings)
     subscription = emulator.feed.subscribe()
     try:
         await emulator.start()
     except OSError as error:
         raise cannot_listen(error, configuration.settings, command) from error
+    announcement = _announce(screen, configuration, emulator.url)
 
     async def print_all() -> None:
         try:
-            await asyncio.wrap_future(_announce(screen, configuration, emulator.url))
+            await asyncio.wrap_future(announcement)
             await screen.follow(subscription)
         except OSError:
             asked.put_nowait(Stop.UNREAD)
 
     async def watch_parent() -> None:
-        while os.getppid() == parent_pid:
+        while os.getppid() == parent_pid:  # noqa: ASYNC110 (no event tells)
             await asyncio.sleep(_PARENT_POLL_S)
         asked.put_nowait(Stop.ORPHANED)
 
@@ -243,6 +292,7 @@ async def _stop(
     if not stopping.done():
         emulator.abort()
         if again.result() in (Stop.INTERRUPT, Stop.TERMINATE):
+            await asyncio.wait((stopping,), timeout=_FLUSH_S)
             return ExitCode.INTERRUPTED
     await stopping
     again.cancel()
@@ -254,32 +304,13 @@ async def _stop(
     return ExitCode.OK
 
 
-def _heed_signals(ask: Callable[[Stop], None]) -> None:
-    import asyncio
-    import signal
-
-    loop = asyncio.get_running_loop()
-    stops = {"SIGINT": Stop.INTERRUPT, "SIGTERM": Stop.TERMINATE, "SIGHUP": Stop.HANGUP}
-    for name, stop in stops.items():
-        number = getattr(signal, name, None)
-        if number is None:
-            continue  # Windows has no SIGHUP
-        if stop is Stop.HANGUP and signal.getsignal(number) is signal.SIG_IGN:
-            continue  # nohup
-        try:
-            loop.add_signal_handler(number, ask, stop)
-        except NotImplementedError:  # Windows
-            heed = partial(loop.call_soon_threadsafe, ask, stop)
-            signal.signal(number, lambda *_, heed=heed: heed())
-
-
 @click.pass_context
-def _run(ctx: click.Context, **options: Any) -> None:
+def _run(ctx: click.Context, /, **options: Any) -> None:
     is_dev = ctx.info_name == "dev"
     parent_pid = os.getppid() if options.get("stop_with_parent") else None
     if options["quiet"] and options["verbose"]:
         raise click.UsageError("--quiet and --verbose exclude each other")
-    if parent_pid is not None and os.name == "nt":
+    if parent_pid is not None and _IS_WINDOWS:
         raise click.UsageError("--stop-with-parent works on POSIX systems only")
     log_port = options.get("log_port")
     if log_port is not None and not options["quiet"]:
@@ -325,68 +356,8 @@ def _run(ctx: click.Context, **options: Any) -> None:
     if not is_written:
         os._exit(code)  # the interpreter would wait for the stream as well
     for stream in (sys.stdout, sys.stderr):
-        _give_up_if_broken(stream)
+        give_up_if_broken(stream)
     ctx.exit(code)
-
-
-def _give_up_if_broken(stream: IO[str] | None) -> None:
-    """Keep the interpreter from complaining about a stream that nobody reads."""
-    try:
-        if stream is not None:
-            stream.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _params(*, is_dev: bool) -> list[click.Parameter]:
-    options: list[click.Parameter] = [
-        *setting_options(is_dev=is_dev),
-        click.Option(
-            ["--json", "json_lines"],
-            is_flag=True,
-            help="Print one JSON object per line on stdout; the rest goes to stderr.",
-        ),
-        click.Option(["-q", "--quiet"], is_flag=True, help="Print errors only."),
-        click.Option(
-            ["-v", "--verbose"],
-            count=True,
-            help="Print ACTIVE entries too; -vv: debug logging and tracebacks.",
-        ),
-        SettingOption(
-            ["--color"],
-            type=click.Choice(["auto", "always", "never"]),
-            default="auto",
-            show_default=True,
-            envvar="QEMU_COLOR",
-            show_envvar=True,
-            advanced=True,
-            help="When to use colour; auto heeds NO_COLOR and FORCE_COLOR.",
-        ),
-        SettingOption(
-            ["--full-ids/--short-ids"],
-            default=False,
-            advanced=True,
-            help="Print message ids whole.",
-        ),
-    ]
-    if is_dev:
-        options += [
-            SettingOption(
-                ["--log-port"],
-                type=click.IntRange(0, 65535),
-                envvar="QSTASH_DEV_LOG_PORT",
-                show_envvar=True,
-                advanced=True,
-                help="Understood, but nothing listens there.",
-            ),
-            SettingOption(
-                ["--stop-with-parent"],
-                is_flag=True,
-                advanced=True,
-                help="Stop when the parent process ends. Not on Windows.",
-            ),
-        ]
-    return options
 
 
 start = HelpfulCommand(
@@ -397,7 +368,7 @@ start = HelpfulCommand(
         "qemu start --port 8081 --json",
         "qemu start --route https://app.example=http://127.0.0.1:3000",
     ),
-    params=_params(is_dev=False),
+    params=start_options(),
     callback=_run,
 )
 
@@ -412,6 +383,6 @@ dev = DevCommand(
         "qemu dev -port 8081 -quota pro",
         "qemu dev --port 8081 --stop-with-parent",
     ),
-    params=_params(is_dev=True),
+    params=start_options(is_dev=True),
     callback=_run,
 )

@@ -1,8 +1,7 @@
-"""Small commands beside a running emulator: env, publish, logs, completion.
+"""Small commands beside a running emulator: env, publish, logs.
 
-They talk to it over HTTP, directly: no proxy of the environment is heard, and a
-destination goes out to the letter. Where it runs and with which token is what
-``qemu start`` would use here, unless ``--url`` and ``--token`` say otherwise.
+They talk to it over HTTP. Where it runs, and with which token, is what ``qemu start``
+would use here, unless ``--url`` and ``--token`` say otherwise.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from emulator.cli import (
     server_url,
     setting_options,
 )
-from emulator.cli.config import Configuration, configuration_of, shown_path
-from emulator.cli.exit_codes import CliError
+from emulator.cli.config import configuration_of
+from emulator.cli.exit_codes import CliError, call
 from emulator.cli.output import (
     Style,
     format_line,
@@ -39,9 +38,6 @@ if TYPE_CHECKING:
     from emulator.settings import User
 
 __all__ = [
-    "ask_health",
-    "banner",
-    "completion",
     "env",
     "format_env",
     "is_wanted",
@@ -50,13 +46,8 @@ __all__ = [
     "publish",
 ]
 
-_MAX_HEALTH_BYTES = 65_536
-
 _MAX_EVENT_BYTES = 1 << 26
 """A log entry carries its body in base64."""
-
-_TIMEOUT_S = 30.0
-"""Longer than the feed's silence: it says at least every 15 s that it is there."""
 
 _STATES = (
     "CREATED",
@@ -100,134 +91,8 @@ def format_env(url: str, user: User, format: str = "dotenv") -> str:
     )
 
 
-def banner(configuration: Configuration, url: str, *, ready_ms: int) -> str:
-    """Write what stands above the log: what runs, where, how, and the env lines."""
-    from emulator import __version__
-    from emulator.cli.tools import format_env
-
-    settings = configuration.settings
-    facts = [("API", url), ("State", "in memory")]
-    if configuration.file is not None:
-        facts.append(("Config", printable(shown_path(configuration.file))))
-    if configuration.own_credentials:
-        facts += [
-            ("Keys", f"from {', '.join(configuration.own_credentials)}"),
-            ("", "QSTASH_DEV=true finds only a server with the published ones"),
-        ]
-    clock = "virtual: it stands still until it is advanced"
-    if settings.clock == "real":
-        clock = "" if settings.speed == 1 else f"{settings.speed:g} x real time"
-    if settings.start_time_ms is not None:
-        clock = f"{clock or 'real'}; started at {_instant(settings.start_time_ms)}"
-    if clock:
-        facts.append(("Clock", clock))
-    for index, route in enumerate(settings.routes):
-        facts.append(("" if index else "Routes", f"{route.origin} -> {route.target}"))
-    lines = [
-        "",
-        f"  qemu {__version__}   a local QStash, ready in {ready_ms} ms",
-        "",
-        *(f"  {label:<8} {value}" for label, value in facts),
-        "",
-        format_env(url, settings.users[0]),
-        "",
-        f"qemu is running at {url} (Ctrl-C to stop)",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _instant(time_ms: int) -> str:
-    from datetime import UTC, datetime
-
-    try:
-        moment = datetime.fromtimestamp(time_ms // 1000, tz=UTC)
-    except (ValueError, OverflowError, OSError):
-        return f"{time_ms} ms"
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def ask_health(url: str, *, timeout_s: float) -> Mapping[str, Any] | None:
-    """Return what an emulator says of itself; ``None`` unless one answers."""
-    import json
-    from http.client import HTTPException
-
-    try:
-        with _request(url, "GET", "/_qemu/health", timeout_s=timeout_s) as response:
-            health = json.loads(response.read(_MAX_HEALTH_BYTES))
-    except (OSError, HTTPException, ValueError, RecursionError):
-        return None
-    match health:
-        case {"version": str(), "pending": int()}:
-            health["version"] = printable(health["version"][:20])
-            return health
-        case _:
-            return None
-
-
-def _request(
-    url: str,
-    method: str,
-    target: str,
-    *,
-    headers: Iterable[tuple[str, str]] = (),
-    body: bytes = b"",
-    timeout_s: float = _TIMEOUT_S,
-) -> HTTPResponse:
-    """Make a request. The response owns its connection, and closes it.
-
-    Raises ``OSError``, ``HTTPException``, or ``ValueError`` for what can't be sent.
-    """
-    from http.client import HTTPConnection, HTTPSConnection
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("the server's URL must start with http:// or https://")
-    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    connection = kind(parts.hostname, parts.port, timeout=timeout_s)
-    connection.putrequest(method, target, skip_accept_encoding=True)
-    connection.putheader("Connection", "close")
-    for name, value in headers:
-        connection.putheader(name, value.encode())
-    if body or method == "POST":
-        connection.putheader("Content-Length", str(len(body)))
-    connection.endheaders(body or None)
-    return connection.getresponse()
-
-
-def _call(url: str, method: str, target: str, **details: Any) -> HTTPResponse:
-    """Make a request of the API; end the command if it isn't answered with 2xx."""
-    from http.client import HTTPException
-
-    try:
-        response = _request(url, method, target, **details)
-    except ConnectionRefusedError as error:
-        fact = f"nothing is listening at {printable(url)}"
-        raise CliError(fact, "Start it: qemu start") from error
-    except (OSError, HTTPException, ValueError) as error:
-        reason = printable(str(error) or type(error).__name__)
-        raise CliError(f"can't call {printable(url)}: {reason}") from error
-    if 200 <= response.status < 300:
-        return response
-    reason = _error_text(response.read(_MAX_HEALTH_BYTES))
-    advice = ["Give its token: --token"] if response.status == 401 else []
-    raise CliError(f"the server refused: {response.status} {reason}", *advice)
-
-
-def _error_text(body: bytes) -> str:
-    import json
-
-    text = body.decode(errors="replace")
-    try:
-        text = str(json.loads(text)["error"])  # ERR-1
-    except (ValueError, TypeError, LookupError, RecursionError):
-        pass
-    return printable(text[:500])
-
-
 @click.pass_context
-def _print_env(ctx: click.Context, format: str, **settings: Any) -> None:
+def _print_env(ctx: click.Context, /, format: str, **settings: Any) -> None:
     chosen = configuration_of(ctx).settings
     if chosen.port == 0:
         raise CliError(
@@ -303,6 +168,8 @@ def publish(
     """Publish one message."""
     import json
 
+    if not re.fullmatch("[!-~]+", destination):
+        raise click.UsageError("URL must be ASCII without spaces: percent-encode it")
     url, token = _server(server, token)
     body = _body(data)
     pairs = [("Authorization", f"Bearer {token}")]
@@ -321,7 +188,7 @@ def publish(
             raise click.UsageError(f"a header looks like 'Name: value', not {header!r}")
         pairs.append((name.strip(), value.strip()))
     target = f"/v2/publish/{destination}"
-    with _call(url, "POST", target, headers=pairs, body=body) as response:
+    with call(url, "POST", target, headers=pairs, body=body) as response:
         receipts = json.load(response)
     # A URL group's answer is an array (PUB-41).
     for receipt in receipts if isinstance(receipts, list) else [receipts]:
@@ -340,7 +207,7 @@ def _body(data: str | None) -> bytes:
     if data is None:
         return b""
     if data == "-":
-        return click.get_binary_stream("stdin").read()
+        return sys.stdin.buffer.read()
     if data.startswith("@"):
         try:
             return Path(data[1:]).read_bytes()
@@ -432,25 +299,37 @@ def logs(
             show(entry)
         return
     # The feed is opened first: what is written meanwhile comes twice, not never.
-    with _call(url, "GET", "/_qemu/feed") as feed:
+    with call(url, "GET", "/_qemu/feed") as feed:
         history = _history(url, token, filters, count)
         for entry in history:
             show(entry)
         try:
-            lines = iter(lambda: feed.readline(_MAX_EVENT_BYTES), b"")
-            for event, data in parse_events(lines):
+            for event, data in parse_events(_lines_of(feed)):
                 if event == "gap":
                     missed = plural(json.loads(data)["dropped"], "entry")
                     click.echo(f"… {missed} lost: this reader was too slow", err=True)
-                    continue
-                entry = json.loads(data)
-                if entry.pop("user") != _user_name(token) or entry in history:
-                    continue
-                if is_wanted(entry, filters):
-                    show(entry)
+                elif event == "log":
+                    entry = json.loads(data)
+                    is_mine = entry.pop("user") == _user_name(token)
+                    if is_mine and entry not in history and is_wanted(entry, filters):
+                        show(entry)
         except KeyboardInterrupt:
             return
     click.echo(f"the emulator at {printable(url)} has stopped", err=True)
+
+
+def _lines_of(feed: HTTPResponse) -> Iterator[bytes]:
+    """Read a feed until it ends, in whatever way."""
+    from http.client import HTTPException
+
+    while True:
+        try:
+            line = feed.readline(_MAX_EVENT_BYTES)
+        except (OSError, HTTPException):
+            return
+        if not line:
+            return
+        yield line
 
 
 def _history(
@@ -462,7 +341,7 @@ def _history(
 
     query = urlencode({**filters, "count": count}, doseq=True)
     headers = [("Authorization", f"Bearer {token}")]
-    with _call(url, "GET", f"/v2/events?{query}", headers=headers) as response:
+    with call(url, "GET", f"/v2/events?{query}", headers=headers) as response:
         events: list[dict[str, Any]] = json.load(response)["events"]
     return events[::-1]
 
@@ -477,7 +356,8 @@ def _user_name(token: str) -> str:
 
 def parse_events(lines: Iterable[bytes]) -> Iterator[tuple[str, str]]:
     """Read server-sent events: yield the name and the data of each."""
-    event, data = "", []
+    event = ""
+    data: list[str] = []
     for line in lines:
         text = line.decode(errors="replace").rstrip("\r\n")
         field, _, value = text.partition(":")
@@ -506,25 +386,3 @@ def is_wanted(entry: Mapping[str, Any], filters: Mapping[str, Sequence[str]]) ->
         not filters[name] or entry[name] in filters[name]
         for name in ("messageId", "url")
     )
-
-
-@click.command(
-    "completion",
-    cls=HelpfulCommand,
-    help="Print the script that makes a shell complete qemu's commands.",
-    examples=(
-        'eval "$(qemu completion bash)"',
-        'eval "$(qemu completion zsh)"',
-        "qemu completion fish | source",
-    ),
-)
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:
-    """Print click's script."""
-    from click.shell_completion import get_completion_class
-
-    from emulator.cli import cli
-
-    complete = get_completion_class(shell)
-    assert complete is not None
-    click.echo(complete(cli, {}, "qemu", "_QEMU_COMPLETE").source())

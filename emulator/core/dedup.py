@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from emulator.core.model import Publish
+from emulator.core.model import Endpoint, Publish
 
 __all__ = ["WINDOW_MS", "key"]
 
@@ -17,17 +17,20 @@ WINDOW_MS = 10 * 60 * 1000
 """From the acceptance of the first message; duplicates don't extend it (DED-2)."""
 
 
-def key(publish: Publish) -> str | None:
+def key(publish: Publish, endpoint: Endpoint | None = None) -> str | None:
     """Return what identifies a publish, or ``None`` if it wants no deduplication.
 
     An explicit id wins over the content (DED-7), and never equals a content's key
-    (DED-10): the prefixes differ.
+    (DED-10): the prefixes differ. A publish to a URL group has a key for each
+    endpoint (DED-8); ids contain no white space, so it equals no other.
     """
     if publish.deduplication_id is not None:
-        return f"id:{publish.deduplication_id}"
-    if publish.content_based_deduplication:
-        return f"content:{_digest(publish)}"
-    return None
+        identity = f"id:{publish.deduplication_id}"
+    elif publish.content_based_deduplication:
+        identity = f"content:{_digest(publish)}"
+    else:
+        return None
+    return identity if endpoint is None else f"{identity} {endpoint.url}"
 
 
 def _digest(publish: Publish) -> str:

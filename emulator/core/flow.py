@@ -118,7 +118,7 @@ def pin(
 
 
 def unpin(key: FlowKey, *, parallelism: bool, rate: bool) -> FlowKey:
-    """Let messages change again what was pinned; its values stay until then (FLC-25)."""
+    """Let messages change what was pinned; its values stay until then (FLC-25)."""
     return replace(
         key,
         is_pinned_parallelism=key.is_pinned_parallelism and not parallelism,

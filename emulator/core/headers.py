@@ -1,128 +1,55 @@
-"""A request to publish: its headers, parameters and body, read and checked.
+"""Requests to publish, to schedule and to retry: read whole, and checked.
 
-Decides what each header is: configuration, to be forwarded, or of no concern (section
-6 of the contract); which source wins; and whether the plan allows it. Nothing is
-stored before everything has been checked (PUB-30).
+Decides which source of a setting wins; whether the plan allows what is asked for; and
+what the header map of the messages will be. Nothing is stored before everything has
+been checked (PUB-30).
 
 A header counts before a query parameter of the same name, and that before a default
-of the URL group (HDR-3). Empty configuration is no configuration (HDR-7). Names come
-in any case (HDR-1); unknown ``Upstash-*`` names have no effect (HDR-6).
+of the URL group (HDR-3).
 
-What the options mean is read in ``options.py``, and where to publish in
-``destination.py``. Schedules and workflows aren't there yet: their headers are
-refused, never silently dropped.
+Which headers are configuration is decided in ``configuration_headers.py``, what they
+mean in ``options.py``, where to publish in ``destination.py``, and when a schedule
+fires in ``cron.py``.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from enum import Enum, auto
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
+from emulator.core import cron
+from emulator.core.configuration_headers import Given, check_value, read_headers
 from emulator.core.destination import parse_destination
-from emulator.core.header_map import HeaderMap, canonical_name, pairs
+from emulator.core.header_map import HeaderMap, pairs
 from emulator.core.header_values import (
-    is_header_name,
     parse_boolean,
     parse_deduplication_id,
     parse_duration,
     parse_integer,
 )
 from emulator.core.limits import Limits
-from emulator.core.model import Incoming, Options, Publish
+from emulator.core.model import Destination, Incoming, Options, Publish
+from emulator.core.names import parse_resource_name
 from emulator.core.options import (
     Setting,
     check_retries,
     configure,
-    is_option,
-    is_protected,
     merge_header,
     parse_options,
-    split_callback,
 )
-from emulator.errors import InvalidHeader, NotSupported, QuotaExceeded, shown
+from emulator.errors import InvalidHeader, QuotaExceeded
 
 __all__ = [
-    "CONFIGURATION_HEADERS",
-    "ConfigurationHeader",
     "Overrides",
+    "ScheduleRequest",
+    "has_cron",
     "parse_overrides",
     "parse_publish",
+    "parse_schedule",
 ]
 
-
-class ConfigurationHeader(NamedTuple):
-    """A line of the table of HDR-4."""
-
-    name: str
-
-    value: str
-    """Its form, in words."""
-
-    scope: str
-    """P: publish. E: enqueue. B: batch entry. S: schedule."""
-
-    clause: str
-    """Where the contract says what it does."""
-
-    is_supported: bool = True
-    """Whether a message with it is accepted. If not, it is refused here or, if flow
-    control is asked for, by the engine."""
-
-
-CONFIGURATION_HEADERS = (
-    ConfigurationHeader("Content-Type", "any", "PEBS", "HDR-20"),
-    ConfigurationHeader("Upstash-Method", "a method", "PEBS", "HDR-21"),
-    ConfigurationHeader("Upstash-Delay", "a duration", "PEBS", "HDR-22"),
-    ConfigurationHeader("Upstash-Not-Before", "Unix seconds", "PEB", "HDR-23"),
-    ConfigurationHeader("Upstash-Retries", "an integer", "PEBS", "HDR-5"),
-    ConfigurationHeader("Upstash-Retry-Delay", "an expression", "PEBS", "RTY-12"),
-    ConfigurationHeader("Upstash-Timeout", "a duration", "PEBS", "DLV-21"),
-    ConfigurationHeader("Upstash-Callback", "a URL", "PEBS", "CBK-1"),
-    ConfigurationHeader("Upstash-Callback-<option>", "per option", "PEBS", "CBK-10"),
-    ConfigurationHeader("Upstash-Failure-Callback", "a URL", "PEBS", "CBK-2"),
-    ConfigurationHeader(
-        "Upstash-Failure-Callback-<option>", "per option", "PEBS", "CBK-10"
-    ),
-    ConfigurationHeader("Upstash-Forward-<Name>", "any", "PEBS", "HDR-30"),
-    ConfigurationHeader("Upstash-Header-Forward", "a boolean", "PEBS", "HDR-34"),
-    ConfigurationHeader("Upstash-Deduplication-Id", "an id", "PEB", "DED-4"),
-    ConfigurationHeader(
-        "Upstash-Content-Based-Deduplication", "a boolean", "PEB", "DED-6"
-    ),
-    ConfigurationHeader("Upstash-Label", "a comma list", "PEBS", "FMT-12"),
-    ConfigurationHeader("Upstash-Flow-Control-Key", "a key", "PEBS", "FLC-1", False),
-    ConfigurationHeader("Upstash-Flow-Control-Value", "limits", "PEBS", "FLC-2", False),
-    ConfigurationHeader("Upstash-Redact-Fields", "a comma list", "PEBS", "RED-1"),
-    ConfigurationHeader("Upstash-Telemetry-<Name>", "any", "PEBS", "ENV-13"),
-    ConfigurationHeader("Upstash-Cron", "a cron", "PS", "SCH-3", False),
-    ConfigurationHeader("Upstash-Schedule-Id", "a name", "S", "SCH-8", False),
-    ConfigurationHeader("Upstash-Queue-Name", "a name", "S", "SCH-16", False),
-    ConfigurationHeader("Upstash-Workflow-<Name>", "any", "PEB", "HDR-6", False),
-)
-"""Every configuration header that QStash has, for the documentation."""
-
-_NOT_SUPPORTED = {
-    "Cron": "Upstash-Cron",
-    "Workflow-Init": "Upstash Workflow",
-    "Workflow-Runid": "Upstash Workflow",
-}
-
-# Settings of one publish, which messages don't keep.
-_OF_PUBLISH = (
-    "Content-Based-Deduplication",
-    "Deduplication-Id",
-    "Delay",
-    "Header-Forward",
-    "Not-Before",
-)
-
-# Whatever arrives in JSON must not end a header on its way out, or be no text at all:
-# U+DC80 to U+DCFF stand for bytes that aren't UTF-8, other surrogates for nothing.
-_UNSENDABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udc7f\udd00-\udfff]")
+# Accepted of a schedule, whatever they say, and without effect (SCH-14, SCH-15).
+_NOT_OF_SCHEDULE = ("Content-Based-Deduplication", "Deduplication-Id", "Not-Before")
 
 _SHARED_CHARACTERS = 128
 
@@ -130,36 +57,98 @@ _LAST_SECOND = 253_402_300_799
 """Of the year 9999: beyond it, somebody mistook milliseconds for seconds."""
 
 
-class _Kind(Enum):
-    IGNORED = auto()
-    PLAIN = auto()
-    CONTENT_TYPE = auto()
-    FORWARDED = auto()
-    OPTION = auto()
-    CALLBACK_FORWARDED = auto()
-    OF_PUBLISH = auto()
-    NOT_SUPPORTED = auto()
-
-
 def parse_publish(
-    incoming: Incoming, *, limits: Limits, now_ms: int, defaults: HeaderMap = ()
+    incoming: Incoming,
+    *,
+    limits: Limits,
+    now_ms: int,
+    defaults: HeaderMap = (),
+    queue_name: str | None = None,
 ) -> Publish:
     """Read what a publisher asks for, whole, or raise ``RequestError``.
 
     ``now_ms`` (Unix milliseconds) is what ``Upstash-Not-Before`` is measured from;
-    ``defaults`` are the default headers of a URL group (UGR-19). A publish without
-    configuration shares one ``Options`` with all of its kind.
+    ``defaults`` are the default headers of a URL group (UGR-19); ``queue_name`` is
+    the queue of an enqueue or a batch entry (ENQ-3). A cron is refused: whether the
+    request creates a schedule, ``has_cron`` says. A publish without configuration
+    shares one ``Options`` with all of its kind.
     """
+    if queue_name is not None:
+        parse_resource_name("queueName", queue_name)
+    destination, given = _given(incoming, limits, defaults)
+    _refuse_cron(given)
+    return _publish(incoming, destination, given, queue_name, limits, now_ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleRequest:
+    """A schedule to create or to replace (SCH-1, SCH-8). It has been checked."""
+
+    publish: Publish
+    """What is published whenever it fires: never deduplicated (SCH-15)."""
+
+    cron: str
+    """As it is reported (SCH-5)."""
+
+    schedule_id: str | None = None
+    """``None``: any that is new (SCH-10)."""
+
+
+def has_cron(incoming: Incoming) -> bool:
+    """Whether a request to publish creates a schedule instead (SCH-3, PUB-44)."""
+    return any(
+        name.lower() == "upstash-cron" and value.strip(" \t")
+        for headers in (incoming.headers, incoming.parameters)
+        for name, value in headers
+    )
+
+
+def parse_schedule(
+    incoming: Incoming, *, limits: Limits, now_ms: int, defaults: HeaderMap = ()
+) -> ScheduleRequest:
+    """Read which schedule to create, whole, or raise ``RequestError`` (SCH-1).
+
+    A cron must fire after ``now_ms`` (Unix milliseconds) at some time. ``defaults``
+    are those of a URL group, which need not exist (SCH-12).
+    """
+    destination, given = _given(incoming, limits, defaults)
+    settings = given.of_publish
+    cron_text = _cron(settings.get("Cron", ""), now_ms)
+    schedule_id = settings.get("Schedule-Id")
+    if schedule_id is not None:
+        parse_resource_name("Upstash-Schedule-Id", schedule_id)
+    queue_name = settings.get("Queue-Name")
+    if queue_name is not None:
+        parse_resource_name("Upstash-Queue-Name", queue_name)
+    for name in _NOT_OF_SCHEDULE:
+        settings.pop(name, None)
+    publish = _publish(incoming, destination, given, queue_name, limits, now_ms)
+    return ScheduleRequest(publish=publish, cron=cron_text, schedule_id=schedule_id)
+
+
+def _given(
+    incoming: Incoming, limits: Limits, defaults: HeaderMap
+) -> tuple[Destination, Given]:
     destination = parse_destination(incoming.destination)
     if len(incoming.body) > limits.max_message_bytes:
         raise QuotaExceeded("maxMessageSize", limits.max_message_bytes)
 
-    given = _read(incoming.headers)
+    given = read_headers(incoming.headers)
     if incoming.parameters:
-        given.fall_back(_read(incoming.parameters))
+        given.fall_back(read_headers(incoming.parameters))
     if defaults:
-        given.fall_back(_read(pairs(defaults)))
+        given.fall_back(read_headers(pairs(defaults)))
+    return destination, given
 
+
+def _publish(
+    incoming: Incoming,
+    destination: Destination,
+    given: Given,
+    queue_name: str | None,
+    limits: Limits,
+    now_ms: int,
+) -> Publish:
     options = parse_options(tuple(given.options))
     check_retries(options, limits.max_retries)
     of_publish = given.of_publish
@@ -169,6 +158,7 @@ def parse_publish(
             body=incoming.body,
             header=_header(given, forward_all=False),
             options=options,
+            queue_name=queue_name,
             caller_ip=incoming.caller_ip,
         )
 
@@ -185,8 +175,27 @@ def parse_publish(
         not_before_ms=not_before_ms,
         deduplication_id=deduplication_id,
         content_based_deduplication=_flag(of_publish, "Content-Based-Deduplication"),
+        queue_name=queue_name,
         caller_ip=incoming.caller_ip,
     )
+
+
+def _cron(value: str, now_ms: int) -> str:
+    if not value:
+        raise InvalidHeader("Upstash-Cron", "", "must be given, as in */10 * * * *")
+    try:
+        text = cron.parse(value)
+    except ValueError as error:
+        raise InvalidHeader("Upstash-Cron", value, str(error)) from None
+    if cron.next_fire_ms(text, now_ms) is None:
+        raise InvalidHeader("Upstash-Cron", value, "never fires")
+    return text
+
+
+def _refuse_cron(given: Given) -> None:
+    if "Cron" in given.of_publish:
+        reason = "a schedule is created by /v2/schedules or /v2/publish, not here"
+        raise InvalidHeader("Upstash-Cron", given.of_publish["Cron"], reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,8 +223,9 @@ def parse_overrides(incoming: Incoming, *, limits: Limits, now_ms: int) -> Overr
     Its content type and its body are of no concern, and it has no destination.
     Nor is there deduplication (DLQ-35). Raises ``RequestError``.
     """
-    given = _read(incoming.headers)
-    given.fall_back(_read(incoming.parameters))
+    given = read_headers(incoming.headers)
+    given.fall_back(read_headers(incoming.parameters))
+    _refuse_cron(given)
 
     forwarded = [(f"Forward-{name}", value) for name, value in given.forwarded]
     settings = (*given.options, *forwarded)
@@ -224,119 +234,14 @@ def parse_overrides(incoming: Incoming, *, limits: Limits, now_ms: int) -> Overr
     return Overrides(settings=settings, delay_ms=delay_ms, not_before_ms=not_before_ms)
 
 
-@dataclass(slots=True)
-class _Given:
-    """The headers of one source, by what they are."""
-
-    content_type: str = ""
-
-    options: list[Setting] = field(default_factory=list)
-
-    of_publish: dict[str, str] = field(default_factory=dict)
-
-    forwarded: list[Setting] = field(default_factory=list)
-    """With ``Upstash-Forward-``, which isn't in the names."""
-
-    plain: list[Setting] = field(default_factory=list)
-    """Without: forwarded if all are (HDR-34)."""
-
-    def fall_back(self, other: _Given) -> None:
-        """Take from a source of lower rank what isn't here (HDR-3)."""
-        self.content_type = self.content_type or other.content_type
-        self.of_publish = other.of_publish | self.of_publish
-        self.options = _with_missing(self.options, other.options)
-        self.forwarded = _with_missing(self.forwarded, other.forwarded)
-
-
-def _with_missing(higher: list[Setting], lower: list[Setting]) -> list[Setting]:
-    names = {name for name, _ in higher}
-    return higher + [pair for pair in lower if pair[0] not in names]
-
-
-def _read(headers: Iterable[tuple[str, str]]) -> _Given:
-    given = _Given()
-    for raw_name, raw_value in headers:
-        kind, name = _classify(raw_name)
-        if kind is _Kind.IGNORED:
-            continue
-        if kind is _Kind.PLAIN:
-            given.plain.append((name, raw_value))
-            continue
-
-        _check_value(raw_name, raw_value)
-        if kind is _Kind.FORWARDED:
-            given.forwarded.append((name, raw_value))
-            continue
-        if kind is _Kind.CALLBACK_FORWARDED:
-            given.options.append((name, raw_value))
-            continue
-
-        value = raw_value.strip(" \t")
-        if not value:
-            continue
-        if kind is _Kind.CONTENT_TYPE:
-            given.content_type = given.content_type or raw_value
-        elif kind is _Kind.OPTION:
-            given.options.append((name, value))
-        elif kind is _Kind.OF_PUBLISH:
-            given.of_publish.setdefault(name, value)
-        else:
-            raise NotSupported(name)
-    return given
-
-
-@lru_cache(maxsize=4096)
-def _classify(raw_name: str) -> tuple[_Kind, str]:
-    """Return what a header is, and the part of its name that matters then.
-
-    Raises ``InvalidHeader`` for what can't be a header's name: a batch entry's is any
-    text, and so is a parameter's.
-    """
-    if not is_header_name(raw_name):
-        sentence = f"invalid header name {shown(raw_name)}"
-        raise InvalidHeader(raw_name, "", "invalid name", sentence=sentence)
-
-    name = canonical_name(raw_name)
-    if not name.startswith("Upstash-"):
-        if name == "Content-Type":
-            return _Kind.CONTENT_TYPE, name
-        return (_Kind.IGNORED if is_protected(name) else _Kind.PLAIN), name
-
-    name = name.removeprefix("Upstash-")
-    if name.startswith("Forward-"):
-        return _Kind.FORWARDED, canonical_name(name.removeprefix("Forward-"))
-    if name in _OF_PUBLISH:
-        return _Kind.OF_PUBLISH, name
-    if name in _NOT_SUPPORTED:
-        return _Kind.NOT_SUPPORTED, _NOT_SUPPORTED[name]
-    if not is_option(name):
-        return _Kind.IGNORED, name
-
-    leaf, callback = name, split_callback(name)
-    while callback is not None:
-        _, leaf = callback
-        callback = split_callback(leaf)
-    if leaf.startswith("Forward-"):
-        return _Kind.CALLBACK_FORWARDED, name
-    return _Kind.OPTION, name
-
-
-def _check_value(name: str, value: str) -> None:
-    if value.isascii() and value.isprintable():
-        return
-    if _UNSENDABLE.search(value):
-        reason = "a header can't contain this character"
-        raise InvalidHeader(canonical_name(name), value, reason)
-
-
-def _header(given: _Given, *, forward_all: bool) -> HeaderMap:
+def _header(given: Given, *, forward_all: bool) -> HeaderMap:
     """Return the header map that the destination will see (FMT-9)."""
     header: HeaderMap = ()
     if given.content_type:
         header = ("Content-Type", given.content_type)
     if forward_all:
         for name, value in given.plain:
-            _check_value(name, value)
+            check_value(name, value)
         header = merge_header(header, given.plain)
     elif not given.forwarded and len(given.content_type) <= _SHARED_CHARACTERS:
         # The header map of most messages: one object for all of them.

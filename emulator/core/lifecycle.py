@@ -22,6 +22,7 @@ from emulator.core.model import (
     Deduplication,
     DestinationKind,
     DlqEntry,
+    Endpoint,
     LogEntry,
     Message,
     Options,
@@ -53,19 +54,37 @@ MOVES: Mapping[State | None, frozenset[State]] = MappingProxyType(
 """What may follow what. ``None``: the message doesn't exist yet."""
 
 
-def accept(publish: Publish, *, message_id: str, now_ms: int) -> Transition:
-    """Make a message of a publish to a URL, and remember it for deduplication.
+def accept(
+    publish: Publish,
+    *,
+    message_id: str,
+    now_ms: int,
+    endpoint: Endpoint | None = None,
+    schedule_id: str | None = None,
+) -> Transition:
+    """Make a message of a publish, and remember it for deduplication.
 
-    That it isn't a duplicate must have been established before.
+    For a publish to a URL group, ``endpoint`` is the member that the message goes to
+    (PUB-33). That it isn't a duplicate must have been established before; what a
+    schedule produces never is one (SCH-15), having no deduplication in its publish.
     """
-    if publish.destination.kind is not DestinationKind.URL:
-        raise RuntimeError(f"not a URL: {publish.destination}")
+    destination = publish.destination
+    url_group_name = None
+    api = None
+    if destination.kind is DestinationKind.URL_GROUP:
+        if endpoint is None:
+            raise RuntimeError(f"no endpoint of {destination.text} given")
+        url, url_group_name = endpoint.url, destination.text
+    elif destination.kind is DestinationKind.API:
+        url, api = f"api/{destination.text}", destination.text
+    else:
+        url = destination.text
     not_before_ms = publish.not_before_ms
     if not_before_ms is None:
         not_before_ms = now_ms + publish.delay_ms
     message = Message(
         message_id=message_id,
-        url=publish.destination.text,
+        url=url,
         body=publish.body,
         header=publish.header,
         options=publish.options,
@@ -73,8 +92,13 @@ def accept(publish: Publish, *, message_id: str, now_ms: int) -> Transition:
         # HDR-23: an instant in the past means at once.
         not_before_ms=max(now_ms, not_before_ms),
         caller_ip=publish.caller_ip,
+        url_group_name=url_group_name,
+        endpoint_name=None if endpoint is None else endpoint.name,
+        queue_name=publish.queue_name,
+        schedule_id=schedule_id,
+        api=api,
     )
-    key = dedup.key(publish)
+    key = dedup.key(publish, endpoint)
     return replace(
         _create(message, now_ms),
         deduplications=()

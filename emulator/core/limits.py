@@ -40,6 +40,24 @@ class Limits:
     global_parallelism: int
     """LIM-8: deliveries under way at once; the rest waits."""
 
+    max_queues: int | None = None
+    """LIM-7."""
+
+    max_queue_parallelism: int | None = None
+    """LIM-7."""
+
+    max_url_groups: int | None = None
+    """LIM-9."""
+
+    max_endpoints: int | None = None
+    """LIM-9: of one URL group."""
+
+    max_schedules: int | None = None
+    """LIM-10."""
+
+    max_messages_per_day: int | None = None
+    """LIM-11."""
+
 
 PROFILES: dict[str, Limits] = {
     "free": Limits(
@@ -49,6 +67,12 @@ PROFILES: dict[str, Limits] = {
         log_retention_s=3 * _DAY_S,
         dlq_retention_s=3 * _DAY_S,
         global_parallelism=10,
+        max_queues=10,
+        max_queue_parallelism=2,
+        max_url_groups=1,
+        max_endpoints=100,
+        max_schedules=10,
+        max_messages_per_day=1000,
     ),
     "payg": Limits(
         max_message_bytes=10 * _MB,
@@ -57,6 +81,11 @@ PROFILES: dict[str, Limits] = {
         log_retention_s=7 * _DAY_S,
         dlq_retention_s=7 * _DAY_S,
         global_parallelism=100,
+        max_queues=100,
+        max_queue_parallelism=10,
+        max_url_groups=100,
+        max_endpoints=100,
+        max_schedules=1000,
     ),
     # The dev server's "pro" has no published numbers: the plan "fixed 1M".
     "pro": Limits(
@@ -66,6 +95,12 @@ PROFILES: dict[str, Limits] = {
         log_retention_s=14 * _DAY_S,
         dlq_retention_s=30 * _DAY_S,
         global_parallelism=200,
+        max_queues=1000,
+        max_queue_parallelism=10,
+        max_url_groups=1000,
+        max_endpoints=1000,
+        max_schedules=10_000,
+        max_messages_per_day=1_000_000,
     ),
 }
 
@@ -76,10 +111,21 @@ STRICT_MAX_RETRIES = 5
 def limits_of(quota: str, *, strict: bool) -> Limits:
     """Return the limits of a profile of ``PROFILES``.
 
-    ``strict`` narrows what the sources disagree on to its smallest value (C-22).
-    Raises ``KeyError`` for an unknown profile.
+    Without ``strict``, how many resources there are and how many messages a day
+    isn't limited (LIM-13). With it, it is, and what the sources disagree on is
+    narrowed to its smallest value (C-22). Raises ``KeyError`` for an unknown profile.
     """
     limits = PROFILES[quota]
-    if strict and quota != "pro":
-        return replace(limits, max_retries=STRICT_MAX_RETRIES)
-    return limits
+    if not strict:
+        return replace(
+            limits,
+            max_queues=None,
+            max_queue_parallelism=None,
+            max_url_groups=None,
+            max_endpoints=None,
+            max_schedules=None,
+            max_messages_per_day=None,
+        )
+    if quota == "pro":
+        return limits
+    return replace(limits, max_retries=STRICT_MAX_RETRIES)

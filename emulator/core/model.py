@@ -23,6 +23,7 @@ from emulator.core.header_map import HeaderMap, first
 
 __all__ = [
     "Callback",
+    "Declared",
     "Deduplication",
     "Destination",
     "DestinationKind",
@@ -465,6 +466,20 @@ class Schedule:
 
     error: str | None = None
     """Why the last firing failed (SCH-33)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """What a user has from the start, by configuration."""
+
+    queues: tuple[tuple[str, int, bool], ...] = ()
+    """Name, parallelism, and whether it is paused."""
+
+    url_groups: tuple[tuple[str, tuple[Endpoint, ...], HeaderMap], ...] = ()
+    """Name, endpoints, and default headers."""
+
+    schedules: tuple[tuple[str, str, Publish], ...] = ()
+    """Id, cron, and what is published."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """Redaction: what the API shows of a message that asked not to be shown.
 
-Decides the shown form of a message's own body and header map, for every listing
-and look-up (RED-6). Deliveries, DLQ retries and callbacks carry the originals
-(RED-6, CBK-24), and what came back from a destination is never redacted (RED-9),
-nor are a callback's headers: none of that passes through here. Which tokens
-``Upstash-Redact-Fields`` may have, ``headers.py`` says.
+Decides the shown form of a body and a header map, a message's own or those that a
+schedule publishes, for every listing and look-up (RED-6). Deliveries, DLQ retries,
+firings and callbacks carry the originals (RED-6, CBK-24), and what came back from a
+destination is never redacted (RED-9), nor are a callback's headers: none of that
+passes through here. Which tokens ``Upstash-Redact-Fields`` may have,
+``header_values.py`` says.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from hashlib import sha256
 
 from emulator.core.header_map import grouped
-from emulator.core.model import Message
+from emulator.core.model import Message, Publish
 
 __all__ = ["redact_value", "shown_body", "shown_header"]
 
@@ -27,7 +28,7 @@ def redact_value(value: bytes | str) -> str:
     return "REDACTED:" + sha256(value).hexdigest()
 
 
-def shown_body(message: Message) -> bytes:
+def shown_body(message: Message | Publish) -> bytes:
     """Return the body as the API may show it (RED-4).
 
     A redacted one is text, whatever the original was. An empty body stays empty:
@@ -39,7 +40,7 @@ def shown_body(message: Message) -> bytes:
     return redact_value(message.body).encode("ascii")
 
 
-def shown_header(message: Message) -> dict[str, list[str]]:
+def shown_header(message: Message | Publish) -> dict[str, list[str]]:
     """Return the header map as the API may show it, name to values (FMT-8, RED-5).
 
     Redacted headers keep their names and the number of their values. All headers

@@ -1,67 +1,73 @@
-"""Wire: QStash's JSON, and what of it stands for which part of the model.
+"""Wire: QStash's JSON, and what of the model it stands for.
 
-Decides names, presence, order and units of every field that the API shows, and
-what a JSON request body may look like. The functions take and return plain
-values: writing JSON, HTTP statuses and headers belong to ``web/``. What a value
-means is decided elsewhere: filters in ``filters.py``, an entry's headers in
-``headers.py``, what is hidden in ``redaction.py``.
+Decides names, presence, order and units of every field that the API shows. The
+functions take values of the model and return plain ones: writing JSON, HTTP statuses
+and headers belong to ``web/``. What a request's body may look like is decided in
+``bodies.py``, what is hidden in ``redaction.py``.
 
 Nothing rendered is ever ``None``; what is unset, empty or zero is left out, but
 for the fields that a clause calls *always present*, which come first (BASE-12).
 Bytes that a header carried and that aren't UTF-8 are shown as U+FFFD.
-
-Request bodies are hostile: numbers are kept as they are written, and neither
-depth nor duplicate keys nor lone surrogates get past ``_parse_json``.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+from emulator.core.flow import FlowUsage, started_in_period
 from emulator.core.header_map import grouped
 from emulator.core.model import (
+    Destination,
+    DestinationKind,
     DlqEntry,
+    FlowKey,
     LogEntry,
     Message,
     Options,
     Outcome,
+    Queue,
     Receipt,
     Responded,
+    Schedule,
     SigningKeys,
     State,
+    UrlGroup,
 )
 from emulator.core.redaction import shown_body, shown_header
-from emulator.errors import InvalidBody, InvalidDestination, shown
 
 __all__ = [
-    "BatchEntry",
     "JsonObject",
     "callback_payload",
     "dlq_entry",
     "error",
+    "flow_key",
+    "global_parallelism",
     "group_receipt",
     "keys",
     "log_entry",
     "message",
     "page",
-    "parse_batch",
-    "parse_selection",
+    "queue",
     "receipt",
+    "schedule",
+    "schedule_receipt",
+    "url_group",
 ]
 
 JsonObject = dict[str, Any]
 
-_T = TypeVar("_T")
-
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-
-# What the API shows
+_SCHEDULE_STATES = {
+    None: "IN_PROGRESS",
+    State.DELIVERED: "SUCCESS",
+    State.FAILED: "FAIL",
+    State.CANCELLED: "FAIL",
+}
+"""SCH-27: by the final state of a message. Python's SDK raises for other words."""
 
 
 def message(message: Message) -> JsonObject:
@@ -126,6 +132,97 @@ def log_entry(entry: LogEntry) -> JsonObject:
         **_configuration(options, "Headers"),
         retryDelayExpr=options.retry_delay,
     )
+
+
+def schedule(schedule: Schedule) -> JsonObject:
+    """Render a schedule (SCH-20). Redacted where it asked for it (RED-6).
+
+    Delay and timeout are in whole seconds, rounded up (Q-16), the caller has two
+    spellings (SCH-26), and nothing tells of the last firing before the first.
+    """
+    publish = schedule.publish
+    options = publish.options
+    states = {id: _SCHEDULE_STATES[state] for id, state in schedule.last_states}
+    configuration = _configuration(options, "Header")
+    return {
+        "scheduleId": schedule.schedule_id,
+        "cron": schedule.cron,
+        "destination": _schedule_destination(publish.destination),
+        "createdAt": schedule.created_at_ms,
+        "method": options.method,
+        "isPaused": schedule.is_paused,
+        "retries": options.max_retries,
+        "callerIP": publish.caller_ip,
+        "callerIp": publish.caller_ip,
+        "nextScheduleTime": schedule.next_fire_ms,
+    } | _present(
+        header=_header(shown_header(publish)),
+        **_body("body", shown_body(publish)),
+        delay=_seconds(publish.delay_ms),
+        queueName=publish.queue_name,
+        **configuration | {"timeout": _seconds(options.timeout_ms or 0)},
+        lastScheduleTime=schedule.last_fire_ms,
+        lastScheduleStates=states,
+        error=None if schedule.error is None else _text(schedule.error),
+    )
+
+
+def schedule_receipt(schedule_id: str) -> JsonObject:
+    """Render what the creator of a schedule gets (SCH-1, SCH-3)."""
+    return {"scheduleId": schedule_id}
+
+
+def queue(queue: Queue, lag: int) -> JsonObject:
+    """Render a queue (QUE-1). ``lag`` is how many of its messages aren't final."""
+    return {
+        "name": queue.name,
+        "createdAt": queue.created_at_ms,
+        "updatedAt": queue.updated_at_ms,
+        "parallelism": queue.parallelism,
+        "paused": queue.is_paused,
+        "lag": lag,
+    }
+
+
+def url_group(group: UrlGroup) -> JsonObject:
+    """Render a URL group (UGR-1). Its default headers aren't part of it (UGR-20)."""
+    return {
+        "name": group.name,
+        "createdAt": group.created_at_ms,
+        "updatedAt": group.updated_at_ms,
+        "endpoints": [
+            _present(name=endpoint.name, url=endpoint.url)
+            for endpoint in group.endpoints
+        ],
+    }
+
+
+def flow_key(
+    key: FlowKey, *, usage: FlowUsage, waitlist_size: int, now_ms: int
+) -> JsonObject:
+    """Render a flow-control key and its counters (FLC-20).
+
+    An unset limit is 0. The period's start is in seconds: 0 before the first, and
+    the last one's once it has passed, when the count is 0 (FLC-30).
+    """
+    return {
+        "flowControlKey": _text(key.key),
+        "waitListSize": waitlist_size,
+        "parallelismMax": key.parallelism or 0,
+        "parallelismCount": usage.in_flight,
+        "rateMax": key.rate or 0,
+        "rateCount": started_in_period(key, usage, now_ms),
+        "ratePeriod": key.period_s,
+        "ratePeriodStart": (usage.period_start_ms or 0) // 1000,
+        "isPaused": key.is_paused,
+        "isPinnedParallelism": key.is_pinned_parallelism,
+        "isPinnedRate": key.is_pinned_rate,
+    }
+
+
+def global_parallelism(maximum: int, count: int) -> JsonObject:
+    """Render how many deliveries may be under way, and how many are (FLC-29)."""
+    return {"parallelismMax": maximum, "parallelismCount": count}
 
 
 def receipt(receipt: Receipt) -> JsonObject:
@@ -221,6 +318,17 @@ def _origin(message: Message) -> JsonObject:
     }
 
 
+def _schedule_destination(destination: Destination) -> str:
+    # The built-in API is called by its path (PUB-1).
+    if destination.kind is DestinationKind.API:
+        return f"api/{destination.text}"
+    return destination.text
+
+
+def _seconds(duration_ms: int) -> int:
+    return -(-duration_ms // 1000)
+
+
 def _configuration(options: Options, suffix: str) -> JsonObject:
     """What was configured. A callback's headers aren't redacted (RED-9)."""
     fields: JsonObject = {}
@@ -257,144 +365,3 @@ def _failure(entry: LogEntry) -> JsonObject:
         fields["responseHeaders"] = fields["responseHeader"]
         fields["responseBody"] = _base64(outcome.body)
     return fields
-
-
-# What a request's body says
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchEntry:
-    """One message of a batch: its complete configuration (BAT-1, BAT-2)."""
-
-    destination: str
-    """Not empty; otherwise as it arrived."""
-
-    headers: tuple[tuple[str, str], ...] = ()
-    """In order, in any case; an array of values is as many pairs."""
-
-    body: bytes = b""
-
-    queue_name: str | None = None
-    """``None``: publish, don't enqueue."""
-
-
-def parse_batch(body: bytes) -> list[BatchEntry]:
-    """Read the body of a batch request (BAT-1); unknown keys are ignored (FMT-20).
-
-    Raises ``InvalidBody`` or ``InvalidDestination``, naming the entry by its index
-    and the key. Anything wrong with any entry refuses the whole batch (BAT-7).
-    """
-    entries = _check("it", _parse_json(body), list)
-    return [_batch_entry(f"[{index}]", entry) for index, entry in enumerate(entries)]
-
-
-def _batch_entry(place: str, entry: Any) -> BatchEntry:
-    _check(place, entry, dict)
-    destination = _field(entry, place, "destination")
-    if not destination:
-        # ERR-4, and where.
-        sentence = f"a non-empty destination must be provided: {place}.destination"
-        raise InvalidDestination("", "empty", sentence=sentence)
-    return BatchEntry(
-        destination=destination,
-        headers=tuple(_entry_headers(place + ".headers", entry.get("headers"))),
-        body=_field(entry, place, "body").encode("utf-8"),
-        queue_name=_field(entry, place, "queue") or None,
-    )
-
-
-def _entry_headers(place: str, headers: Any) -> Iterator[tuple[str, str]]:
-    if headers is None:
-        return
-    for name, values in _check(place, headers, dict).items():
-        header = f"{place}[{shown(name)}]"
-        _string(f"the name of {header}", name)
-        for value in values if isinstance(values, list) else (values,):
-            yield name, _string(header, value)
-
-
-def parse_selection(body: bytes) -> dict[str, list[str]]:
-    """Read the JSON body of a bulk action, as if it were a query (MSG-21, DLQ-21).
-
-    An object of name to string, number, or array of those; numbers are returned as
-    they are written. An empty body selects nothing in particular: ``{}``. Raises
-    ``InvalidBody`` for anything else.
-    """
-    if not body.strip():
-        return {}
-    selection = _check("it", _parse_json(body), dict)
-    return {
-        name: [
-            str(value) if isinstance(value, _Number) else _string(shown(name), value)
-            for value in (values if isinstance(values, list) else (values,))
-        ]
-        for name, values in selection.items()
-    }
-
-
-class _Number(str):
-    """A JSON number as it is written: never converted, so never too large."""
-
-    __slots__ = ()
-
-
-_KINDS = {
-    type(None): "null",
-    bool: "a boolean",
-    _Number: "a number",
-    str: "a string",
-    list: "an array",
-    dict: "an object",
-}
-
-
-def _refuse_constant(constant: str) -> NoReturn:
-    raise InvalidBody(f"not valid JSON: {constant}")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> JsonObject:
-    # Readers disagree on which of two counts. A bulk action must not guess.
-    result: JsonObject = {}
-    for name, value in pairs:
-        if name in result:
-            raise InvalidBody(f"{shown(name)} appears twice in one object")
-        result[name] = value
-    return result
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique,
-    parse_int=_Number,
-    parse_float=_Number,
-    parse_constant=_refuse_constant,
-)
-
-
-def _parse_json(body: bytes) -> Any:
-    try:
-        return _DECODER.decode(body.decode("utf-8"))
-    except UnicodeDecodeError as problem:
-        raise InvalidBody(f"not UTF-8 at byte {problem.start}") from None
-    except json.JSONDecodeError as problem:
-        raise InvalidBody(f"not valid JSON: {problem}") from None
-    except RecursionError:
-        raise InvalidBody("nested too deeply") from None
-
-
-def _check(place: str, value: Any, expected: type[_T]) -> _T:
-    if type(value) is not expected:  # A _Number is not a str here.
-        kinds = f"{_KINDS[expected]}, not {_KINDS[type(value)]}"
-        raise InvalidBody(f"{place} must be {kinds}")
-    return value
-
-
-def _string(place: str, value: Any) -> str:
-    text = _check(place, value, str)
-    if not text.isascii() and _SURROGATE.search(text):
-        raise InvalidBody(f"{place} has half of a surrogate pair, which isn't text")
-    return text
-
-
-def _field(entry: JsonObject, place: str, name: str) -> str:
-    value = entry.get(name)
-    return "" if value is None else _string(f"{place}.{name}", value)

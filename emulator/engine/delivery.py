@@ -10,7 +10,14 @@ from collections.abc import Callable
 from emulator.core import ids, signature
 from emulator.core.destination import host_of
 from emulator.core.header_map import pairs
-from emulator.core.model import Message, Outcome, Outgoing, Progress, SigningKeys
+from emulator.core.model import (
+    Message,
+    Outcome,
+    Outgoing,
+    Progress,
+    SigningKeys,
+    Unreachable,
+)
 from emulator.core.reroute import Route, reroute
 from emulator.engine.ports import Clock, Entropy, Transport
 
@@ -33,6 +40,7 @@ class Delivery:
         keys: Callable[[], SigningKeys],
         region: str,
         routes: tuple[Route, ...],
+        llm_upstream: str | None,
         max_response_bytes: int,
     ) -> None:
         self._transport = transport
@@ -41,17 +49,26 @@ class Delivery:
         self._keys = keys
         self._region = region
         self._routes = routes
+        self._llm_upstream = llm_upstream
         self._max_response_bytes = max_response_bytes
 
     async def deliver(self, progress: Progress) -> Outcome:
         """Call the destination once (DLV-1)."""
         message = progress.message
-        url = reroute(message.url, self._routes)
+        if message.api is None:
+            url = reroute(message.url, self._routes)
+        elif self._llm_upstream is None:
+            # LLM-1: there is no model here.
+            return Unreachable(f"nothing answers {message.url}: set llm_upstream")
+        else:
+            url = self._llm_upstream
         return await self._transport.send(
             Outgoing(
                 method=message.options.method,
                 url=url,
-                host=None if url is message.url else host_of(message.url),
+                host=None
+                if url is message.url or message.api is not None
+                else host_of(message.url),
                 headers=self._headers(message, progress.retried),
                 body=message.body,
                 max_response_bytes=self._max_response_bytes,

@@ -3,40 +3,55 @@
 Each verb reads state, asks the rules in ``core/`` what follows, and commits the
 answer; there is no ``await`` between reading and committing, so nothing can come in
 between. ``commit`` is the only caller of ``store.apply``.
+
+The verbs of the DLQ, queues, URL groups, schedules and flow control have files of
+their own; they commit through the same door.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from emulator.core import dedup, ids, lifecycle
-from emulator.core.filters import DlqQuery, LogQuery, MessageSelection
-from emulator.core.headers import Overrides
+from emulator.core import dedup, flow, ids, lifecycle, rate_limit
+from emulator.core.filters import LogQuery, MessageSelection
+from emulator.core.header_map import HeaderMap
 from emulator.core.limits import Limits
 from emulator.core.model import (
+    Declared,
     Destination,
     DestinationKind,
-    DlqEntry,
+    Endpoint,
+    FlowKey,
     LogEntry,
     Message,
-    Options,
     Outcome,
     Progress,
     Publish,
+    Queue,
     Receipt,
+    Schedule,
     SigningKeys,
+    State,
     Transition,
 )
 from emulator.core.reroute import Route
 from emulator.engine.delivery import Delivery
+from emulator.engine.dlq import Dlq
 from emulator.engine.feed import Feed
+from emulator.engine.flow_control import FlowControl
 from emulator.engine.gate import Gate
 from emulator.engine.ports import Clock, Entropy, Transport
+from emulator.engine.queues import Queues
+from emulator.engine.schedules import Schedules
 from emulator.engine.scheduler import Scheduler
 from emulator.engine.store import Store
-from emulator.errors import NotFound, NotSupported
+from emulator.engine.url_groups import UrlGroups
+from emulator.errors import InvalidHeader, NotFound
 
 __all__ = ["Engine"]
+
+_DAY_MS = 86_400_000
 
 
 class Engine:
@@ -55,16 +70,20 @@ class Engine:
         feed: Feed,
         region: str,
         routes: tuple[Route, ...],
+        llm_upstream: str | None,
+        declared: Declared,
         grace_ms: int,
         max_log_entries: int,
     ) -> None:
         self.user = user
         self.limits = limits
         self._first_keys = keys
+        self._declared = declared
         self._clock = clock
         self._entropy = entropy
         self._feed = feed
-        self._stamps = _Stamps()
+        self._today = 0
+        self._messages_today = 0
         self._store = Store(
             keys=keys,
             limits=limits,
@@ -78,25 +97,101 @@ class Engine:
             keys=lambda: self._store.keys,
             region=region,
             routes=routes,
+            llm_upstream=llm_upstream,
             max_response_bytes=limits.max_message_bytes,
+        )
+        store = self._store
+        gate = Gate(
+            parallelism=limits.global_parallelism,
+            queue=lambda name: store.queues.get(name),
+            flow_key=lambda key: store.flow_keys.get(key),
+            is_waiting=store.is_waiting,
+        )
+        self.queues = Queues(
+            store=store, clock=clock, commit=self._commit, limits=limits
+        )
+        self.url_groups = UrlGroups(
+            store=store, clock=clock, commit=self._commit, limits=limits
+        )
+        self.dlq = Dlq(
+            store=store,
+            clock=clock,
+            commit=self._commit,
+            new_message_id=self._new_message_id,
+        )
+        self.schedules = Schedules(
+            store=store,
+            clock=clock,
+            commit=self._commit,
+            limits=limits,
+            produce=self._produce,
+            new_id=self._new_schedule_id,
         )
         self.scheduler = Scheduler(
             clock=clock,
-            store=self._store,
-            gate=Gate(limits.global_parallelism),
+            store=store,
+            gate=gate,
             deliver=delivery.deliver,
             settle=self._settle,
             commit=self._commit,
+            fire=self.schedules.fire,
             max_response_ms=limits.max_response_s * 1000,
+        )
+        self.flow_control = FlowControl(
+            store=store,
+            clock=clock,
+            commit=self._commit,
+            gate=gate,
+            scheduler=self.scheduler,
         )
 
     # The one door
 
     def _commit(self, transition: Transition) -> None:
-        """Apply a transition: first the store, then what falls due, then the feed."""
-        self._store.apply(transition, self._clock.now_ms())
+        """Apply a transition, with what it brings about; then announce it."""
+        now_ms = self._clock.now_ms()
+        transition = self._with_consequences(transition, now_ms)
+        self._store.apply(transition, now_ms)
         self._feed.emit(self.user, transition.log)
-        self.scheduler.note(transition.progress)
+        self.scheduler.note(transition)
+
+    def _with_consequences(self, transition: Transition, now_ms: int) -> Transition:
+        """Add what messages change beside themselves.
+
+        A new one makes its queue, if that doesn't exist (ENQ-2, QUE-10, QUE-19), and
+        configures its flow-control key (FLC-4, FLC-21); a final one is remembered by
+        the schedule whose last firing made it (SCH-27).
+        """
+        queues: dict[str, Queue] = {}
+        flow_keys: dict[str, FlowKey] = {}
+        schedules: dict[str, Schedule] = {}
+        for progress in transition.progress:
+            message = progress.message
+            if progress.state is State.CREATED:
+                name = message.queue_name
+                if name is not None and name not in self._store.queues:
+                    queues[name] = Queue(
+                        name=name, created_at_ms=now_ms, updated_at_ms=now_ms
+                    )
+                wanted = message.options.flow_control
+                if wanted is not None:
+                    known = flow_keys.get(wanted.key) or self._store.flow_keys.get(
+                        wanted.key
+                    )
+                    flow_keys[wanted.key] = flow.configure(known, wanted)
+            elif progress.is_final and message.schedule_id is not None:
+                id = message.schedule_id
+                schedule = schedules.get(id) or self._store.schedules.get(id)
+                if schedule is not None:
+                    schedules[id] = _with_final(schedule, progress)
+        if not (queues or flow_keys or schedules):
+            return transition
+        return replace(
+            transition,
+            queues=(*transition.queues, *queues.values()),
+            flow_keys=(*transition.flow_keys, *flow_keys.values()),
+            schedules=(*transition.schedules, *schedules.values()),
+        )
 
     # Publishing
 
@@ -110,35 +205,91 @@ class Engine:
         """How many messages aren't final."""
         return self._store.pending
 
-    def publish(self, publishes: Sequence[Publish]) -> list[Receipt]:
-        """Accept publishes, all or none, and return a receipt for each, in order.
+    def defaults_of(self, destination: Destination) -> HeaderMap:
+        """Return the default headers for publishes to a destination (UGR-19)."""
+        if destination.kind is not DestinationKind.URL_GROUP:
+            return ()
+        group = self._store.url_groups.get(destination.text)
+        return () if group is None else group.defaults
 
-        A duplicate makes no message (DED-1); of two equal publishes here the second is
-        one (BAT-6). Raises ``NotFound`` for an unknown URL group (PUB-9).
+    def publish(self, publishes: Sequence[Publish]) -> list[tuple[Receipt, ...]]:
+        """Accept publishes, all or none; return the receipts of each, in order.
+
+        There is a receipt for each endpoint of a URL group (PUB-33), resolved now
+        (PUB-34). A duplicate makes no message (DED-1); of two equal publishes here the
+        second is one (BAT-6). Raises ``NotFound`` for an unknown group (PUB-9).
         """
         now_ms = self._clock.now_ms()
-        receipts: list[Receipt] = []
+        self.queues.check_room_for(
+            {item.queue_name for item in publishes if item.queue_name is not None}
+        )
+        receipts: list[tuple[Receipt, ...]] = []
         transitions: list[Transition] = []
         opened: dict[str, str] = {}
         for publish in publishes:
-            _refuse_what_is_missing(publish)
-            url = publish.destination.text
-            key = dedup.key(publish)
-            if key is not None:
-                known = opened.get(key) or self._store.duplicate_of(key, now_ms)
+            own: list[Receipt] = []
+            for endpoint in self._endpoints_of(publish):
+                url = publish.destination.text if endpoint is None else endpoint.url
+                key = dedup.key(publish, endpoint)
+                known = None
+                if key is not None:
+                    known = opened.get(key) or self._store.duplicate_of(key, now_ms)
                 if known is not None:
-                    receipts.append(Receipt(known, url, deduplicated=True))
+                    own.append(Receipt(known, url, deduplicated=True))
                     continue
-            message_id = self._new_message_id()
-            if key is not None:
-                opened[key] = message_id
-            receipts.append(Receipt(message_id, url))
-            transitions.append(
-                lifecycle.accept(publish, message_id=message_id, now_ms=now_ms)
-            )
+                message_id = self._new_message_id()
+                if key is not None:
+                    opened[key] = message_id
+                own.append(Receipt(message_id, url))
+                transitions.append(
+                    lifecycle.accept(
+                        publish, message_id=message_id, now_ms=now_ms, endpoint=endpoint
+                    )
+                )
+            receipts.append(tuple(own))
         if transitions:
+            self._count_today(len(transitions), now_ms)
             self._commit(Transition.merge(transitions))
         return receipts
+
+    def _count_today(self, count: int, now_ms: int) -> None:
+        """Raise ``LimitExceeded`` if the day's messages are too many (LIM-11)."""
+        limit = self.limits.max_messages_per_day
+        if limit is not None:
+            day = now_ms // _DAY_MS
+            before = self._messages_today if day == self._today else 0
+            if before + count > limit:
+                raise rate_limit.daily(limit, now_ms)
+            self._today, self._messages_today = day, before + count
+
+    def _endpoints_of(self, publish: Publish) -> Sequence[Endpoint | None]:
+        """Return where a publish goes; ``None`` stands for its own destination."""
+        match publish.destination.kind:
+            case DestinationKind.URL_GROUP:
+                return self.url_groups.get(publish.destination.text).endpoints
+            case DestinationKind.API if publish.options.callback is None:
+                reason = f"api/{publish.destination.text} needs one"  # LLM-1
+                raise InvalidHeader("Upstash-Callback", "", reason)
+            case _:
+                return (None,)
+
+    def _produce(self, publish: Publish, schedule_id: str) -> Transition:
+        """Make the messages of a schedule's firing (SCH-12, SCH-32)."""
+        now_ms = self._clock.now_ms()
+        if publish.queue_name is not None:
+            self.queues.check_room_for({publish.queue_name})
+        return Transition.merge(
+            [
+                lifecycle.accept(
+                    publish,
+                    message_id=self._new_message_id(),
+                    now_ms=now_ms,
+                    endpoint=endpoint,
+                    schedule_id=schedule_id,
+                )
+                for endpoint in self._endpoints_of(publish)
+            ]
+        )
 
     # Messages
 
@@ -202,68 +353,6 @@ class Engine:
             last = ids.stamp(entry.time_ms, sequence)
         return page, None
 
-    # Dead letter queue
-
-    def dlq(self, query: DlqQuery) -> tuple[list[DlqEntry], str | None]:
-        """Return the entries that a query selects, and the cursor if more follow."""
-        entries: Iterable[DlqEntry] = self._store.dlq_entries(self._clock.now_ms())
-        if query.latest_first:
-            entries = reversed(list(entries))
-        page: list[DlqEntry] = []
-        for entry in entries:
-            if not query.is_beyond_cursor(entry) or not query.matches(entry):
-                continue
-            if len(page) == query.count:
-                return page, page[-1].dlq_id
-            page.append(entry)
-        return page, None
-
-    def dlq_entry(self, dlq_id: str) -> DlqEntry:
-        """Return one entry (DLQ-12)."""
-        entry = self._store.dlq_entry(dlq_id, self._clock.now_ms())
-        if entry is None:
-            raise NotFound("dlq entry", dlq_id)
-        return entry
-
-    def delete_from_dlq(self, entries: Sequence[DlqEntry]) -> None:
-        """Take entries out of the DLQ (DLQ-20 to DLQ-26)."""
-        if entries:
-            self._commit(
-                Transition(dlq_removed=tuple(entry.dlq_id for entry in entries))
-            )
-
-    def retry_from_dlq(
-        self, entries: Sequence[DlqEntry], overrides: Overrides
-    ) -> list[Receipt]:
-        """Make a new message of each entry, and take it out of the DLQ (DLQ-33)."""
-        now_ms = self._clock.now_ms()
-        not_before_ms = overrides.not_before_ms
-        if not_before_ms is None:
-            not_before_ms = now_ms + overrides.delay_ms
-        transitions = []
-        for entry in entries:
-            options, header = overrides.apply(
-                entry.message.options, entry.message.header
-            )
-            _refuse_missing_options(options)
-            transitions.append(
-                lifecycle.revive(
-                    entry,
-                    message_id=self._new_message_id(),
-                    now_ms=now_ms,
-                    options=options,
-                    header=header,
-                    not_before_ms=not_before_ms,
-                )
-            )
-        if transitions:
-            self._commit(Transition.merge(transitions))
-        return [
-            Receipt(progress.message.message_id, progress.message.url)
-            for transition in transitions
-            for progress in transition.progress
-        ]
-
     # Signing keys
 
     @property
@@ -279,10 +368,26 @@ class Engine:
 
     # Ours
 
+    def start(self) -> None:
+        """Make what is declared, and begin to deliver."""
+        self._declare()
+        self.scheduler.start()
+
     def reset(self) -> None:
-        """Forget everything, deliveries under way included; keys are as configured."""
+        """Forget everything, deliveries under way included; be as at the start."""
         self.scheduler.cut_off()
+        self._messages_today = 0
         self._commit(Transition(reset=True, keys=self._first_keys))
+        self._declare()
+
+    def _declare(self) -> None:
+        for name, parallelism, is_paused in self._declared.queues:
+            self.queues.upsert(name, parallelism=parallelism, is_paused=is_paused)
+        for name, endpoints, defaults in self._declared.url_groups:
+            self.url_groups.upsert_endpoints(name, endpoints)
+            self.url_groups.set_defaults(name, defaults)
+        for schedule_id, cron, publish in self._declared.schedules:
+            self.schedules.put(publish, cron, schedule_id)
 
     # What deliveries come to
 
@@ -293,29 +398,16 @@ class Engine:
                 progress,
                 outcome,
                 now_ms=now_ms,
-                dlq_id=self._stamps.next(now_ms),
+                dlq_id=self.dlq.next_id(now_ms),
                 new_message_id=self._new_message_id,
             )
         )
 
+    def _new_schedule_id(self) -> str:
+        return ids.schedule_id(self._entropy.token_bytes(ids.SCHEDULE_ID_BYTES))
+
     def _new_message_id(self) -> str:
         return ids.message_id(self._entropy.token_bytes(ids.MESSAGE_ID_BYTES))
-
-
-class _Stamps:
-    """DLQ ids: unique and rising, also when the clock steps back (DLQ-1)."""
-
-    def __init__(self) -> None:
-        self._last_ms = 0
-        self._count = 0
-
-    def next(self, now_ms: int) -> str:
-        if now_ms > self._last_ms:
-            self._last_ms = now_ms
-            self._count = 0
-        else:
-            self._count += 1
-        return ids.stamp(self._last_ms, self._count)
 
 
 def _can_be_cancelled(progress: Progress) -> bool:
@@ -323,20 +415,10 @@ def _can_be_cancelled(progress: Progress) -> bool:
     return not progress.is_final and not progress.cancel_requested
 
 
-def _refuse_what_is_missing(publish: Publish) -> None:
-    destination: Destination = publish.destination
-    match destination.kind:
-        case DestinationKind.URL_GROUP:
-            raise NotFound("topic", destination.text)
-        case DestinationKind.API:
-            raise NotSupported(f"api/{destination.text}")
-        case DestinationKind.URL:
-            _refuse_missing_options(publish.options)
-
-
-def _refuse_missing_options(options: Options) -> None:
-    if options.flow_control is not None:
-        raise NotSupported("Upstash-Flow-Control-Key")
-    for callback in (options.callback, options.failure_callback):
-        if callback is not None:
-            _refuse_missing_options(callback.options)
+def _with_final(schedule: Schedule, progress: Progress) -> Schedule:
+    message_id = progress.message.message_id
+    states = tuple(
+        (id, progress.state if id == message_id else state)
+        for id, state in schedule.last_states
+    )
+    return replace(schedule, last_states=states)

@@ -97,9 +97,9 @@ class Gate:
     def take(self, now_ms: int) -> Message | None:
         """Let the next one through, into a slot that it holds until ``leave``."""
         while self._openings and self._openings[0][0] <= now_ms:
-            opens_ms, key = heappop(self._openings)
-            if self._lines[key].opens_ms == opens_ms:
-                self._reopen(key)
+            opens_ms, opening = heappop(self._openings)
+            if self._lines[opening].opens_ms == opens_ms:
+                self._reopen(opening)
         while self._active < self._parallelism:
             key = self._next_line(now_ms)
             line = self._free if key is None else self._lines[key]

@@ -88,13 +88,15 @@ class Scheduler:
 
     def next_due_ms(self) -> int | None:
         """Return the next instant at which something happens by itself."""
-        instants = (
+        return _earliest(self.next_work_ms(), self._firings.next_due_ms())
+
+    def next_work_ms(self) -> int | None:
+        """Return the same without the schedules: they have no end."""
+        return _earliest(
             self._due.next_due_ms(),
             self._deadlines.next_due_ms(),
-            self._firings.next_due_ms(),
             self._gate.next_opening_ms(),
         )
-        return min((ms for ms in instants if ms is not None), default=None)
 
     def start(self) -> None:
         """Begin to start deliveries. Needs a running event loop."""
@@ -241,3 +243,7 @@ class Scheduler:
             and flight.deadline_ms == deadline_ms
             and not flight.is_late
         )
+
+
+def _earliest(*instants_ms: int | None) -> int | None:
+    return min((ms for ms in instants_ms if ms is not None), default=None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from emulator.engine.advance import advance
 from emulator.engine.clock import VirtualClock
@@ -16,33 +17,57 @@ from emulator.engine.feed import Feed
 from emulator.engine.ports import Clock
 from emulator.errors import Conflict
 
-__all__ = ["Tenants"]
+__all__ = ["Access", "Tenant", "Tenants"]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a token opens."""
+
+    engine: Engine
+
+    is_read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A user's engine, and the tokens that open it."""
+
+    engine: Engine
+
+    token: str
+
+    read_only_token: str | None = None
 
 
 class Tenants:
     """Every user's engine, by token."""
 
-    def __init__(
-        self, engines: Iterable[tuple[str, Engine]], *, clock: Clock, feed: Feed
-    ) -> None:
-        self._engines = tuple((token.encode(), engine) for token, engine in engines)
+    def __init__(self, tenants: Iterable[Tenant], *, clock: Clock, feed: Feed) -> None:
+        tenants = tuple(tenants)
+        self.engines = tuple(tenant.engine for tenant in tenants)
+        """All of them, the default user's first."""
+        self._accesses = tuple(
+            (token.encode(), Access(tenant.engine, is_read_only))
+            for tenant in tenants
+            for token, is_read_only in (
+                (tenant.token, False),
+                (tenant.read_only_token, True),
+            )
+            if token is not None
+        )
         self.clock = clock
         self.feed = feed
         self._turning = asyncio.Lock()
 
-    def engine_of(self, token: str) -> Engine | None:
-        """Return the engine of a token's user; takes as long for every token."""
+    def access(self, token: str) -> Access | None:
+        """Return what a token opens; takes as long for every token."""
         given = token.encode("utf-8", "surrogateescape")
         found = None
-        for known, engine in self._engines:
+        for known, access in self._accesses:
             if hmac.compare_digest(known, given):
-                found = engine
+                found = access
         return found
-
-    @property
-    def engines(self) -> tuple[Engine, ...]:
-        """All of them, the default user's first."""
-        return tuple(engine for _, engine in self._engines)
 
     @property
     def pending(self) -> int:

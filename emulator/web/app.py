@@ -18,8 +18,9 @@ from emulator.errors import NotSupported, RequestError
 from emulator.settings import Settings
 from emulator.web import local, responses
 from emulator.web.auth import authenticate
-from emulator.web.call import SETTINGS, STARTED_AT_MS, TENANTS, Call
+from emulator.web.call import RATE_LIMIT, SETTINGS, STARTED_AT_MS, TENANTS, Call
 from emulator.web.incoming import raw_target
+from emulator.web.rate_limit import RateLimitSwitch
 from emulator.web.router import Handler, LocalHandler, Router
 from emulator.web.routes import LOCAL_ROUTES, ROUTES
 
@@ -39,6 +40,7 @@ def build_app(
     app[TENANTS] = tenants
     app[SETTINGS] = settings
     app[STARTED_AT_MS] = started_at_ms
+    app[RATE_LIMIT] = RateLimitSwitch()
     app.router.add_route("*", "/{path:.*}", _answer)
     app.on_response_prepare.append(_add_headers)
     return app
@@ -64,6 +66,7 @@ async def _answer(request: web.Request) -> web.StreamResponse:
 
 async def _answer_call(request: web.Request, target: str) -> web.StreamResponse:
     engine, token_is_header = authenticate(request, target, request.app[TENANTS])
+    request.app[RATE_LIMIT].check(target, engine.now_ms)
     match = _ROUTER.match(request.method, target)
     if match is None:
         return _unknown_path(request, target)

@@ -27,7 +27,7 @@ __all__ = [
 
 async def list_dlq(call: Call) -> web.Response:
     """``GET /v2/dlq`` (DLQ-5)."""
-    entries, cursor = call.engine.dlq(parse_dlq_query(parameters_of(call)))
+    entries, cursor = call.engine.dlq.list(parse_dlq_query(parameters_of(call)))
     return json_response(
         wire.page("messages", [wire.dlq_entry(entry) for entry in entries], cursor)
     )
@@ -35,20 +35,20 @@ async def list_dlq(call: Call) -> web.Response:
 
 async def get_dlq_entry(call: Call) -> web.Response:
     """``GET /v2/dlq/{dlqId}`` (DLQ-12)."""
-    return json_response(wire.dlq_entry(call.engine.dlq_entry(call.names["dlq_id"])))
+    return json_response(wire.dlq_entry(call.engine.dlq.get(call.names["dlq_id"])))
 
 
 async def delete_dlq_entry(call: Call) -> web.Response:
     """``DELETE /v2/dlq/{dlqId}`` (DLQ-20)."""
-    call.engine.delete_from_dlq([call.engine.dlq_entry(call.names["dlq_id"])])
+    call.engine.dlq.delete([call.engine.dlq.get(call.names["dlq_id"])])
     return empty()
 
 
 async def delete_dlq(call: Call) -> web.Response:
     """``DELETE /v2/dlq`` (DLQ-21)."""
     query = parse_dlq_selection(await read_selection(call))
-    entries, cursor = call.engine.dlq(query)
-    call.engine.delete_from_dlq(entries)
+    entries, cursor = call.engine.dlq.list(query)
+    call.engine.dlq.delete(entries)
     answer: dict[str, int | str] = {"deleted": len(entries)}
     if cursor is not None:
         answer["cursor"] = cursor  # DLQ-25: never an empty one
@@ -57,18 +57,18 @@ async def delete_dlq(call: Call) -> web.Response:
 
 async def retry_dlq_entry(call: Call) -> web.Response:
     """``POST /v2/dlq/retry/{dlqId}`` (DLQ-30)."""
-    entry = call.engine.dlq_entry(call.names["dlq_id"])
-    (receipt,) = call.engine.retry_from_dlq([entry], _overrides(call))
+    entry = call.engine.dlq.get(call.names["dlq_id"])
+    (receipt,) = call.engine.dlq.retry([entry], _overrides(call))
     return json_response(wire.receipt(receipt), 201)
 
 
 async def retry_dlq(call: Call) -> web.Response:
     """``POST /v2/dlq/retry`` (DLQ-31)."""
     query = parse_dlq_selection(parameters_of(call), with_configuration=True)
-    entries, cursor = call.engine.dlq(query)
+    entries, cursor = call.engine.dlq.list(query)
     if query.dlq_ids and not entries:
         raise NotFound("dlq entry", ", ".join(query.dlq_ids))  # DLQ-32
-    receipts = call.engine.retry_from_dlq(entries, _overrides(call))
+    receipts = call.engine.dlq.retry(entries, _overrides(call))
     return json_response(
         wire.page("responses", [wire.receipt(receipt) for receipt in receipts], cursor),
         201,

@@ -21,11 +21,21 @@ from emulator.core.duration import parse_duration_ms
 from emulator.engine.clock import VirtualClock
 from emulator.engine.feed import FeedItem
 from emulator.errors import Forbidden, InvalidBody, InvalidParameter
-from emulator.web.call import SETTINGS, STARTED_AT_MS, TENANTS
+from emulator.web.call import RATE_LIMIT, SETTINGS, STARTED_AT_MS, TENANTS
 from emulator.web.incoming import read_body
+from emulator.web.rate_limit import KINDS
 from emulator.web.responses import json_response
 
-__all__ = ["advance_clock", "feed", "get_clock", "guard", "health", "reset"]
+__all__ = [
+    "advance_clock",
+    "feed",
+    "get_clock",
+    "get_rate_limit",
+    "guard",
+    "health",
+    "reset",
+    "set_rate_limit",
+]
 
 _MAX_JSON_BYTES = 65_536
 _HEARTBEAT_S = 15.0
@@ -118,6 +128,21 @@ async def advance_clock(request: web.Request) -> web.Response:
             )
     await tenants.advance(to_ms)
     return json_response(_clock(request))
+
+
+async def get_rate_limit(request: web.Request) -> web.Response:
+    """``GET /_qemu/rate-limit``: which limit the API pretends is exceeded."""
+    return json_response({"kind": request.app[RATE_LIMIT].kind})
+
+
+async def set_rate_limit(request: web.Request) -> web.Response:
+    """``POST /_qemu/rate-limit`` with ``{"kind": "daily"}``: see ``RateLimitSwitch``."""
+    match _parse_object(await read_body(request, _MAX_JSON_BYTES)):
+        case {"kind": str(kind), **rest} if not rest:
+            request.app[RATE_LIMIT].turn(kind)
+        case _:
+            raise InvalidBody(f'must be {{"kind": "…"}}, one of {", ".join(KINDS)}')
+    return await get_rate_limit(request)
 
 
 def _clock(request: web.Request) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from emulator.core import wire
+from emulator.core.bodies import parse_selection
 from emulator.core.filters import parse_message_selection
 from emulator.web.call import Call
 from emulator.web.incoming import parameters_of, read_body
@@ -35,5 +36,5 @@ async def read_selection(call: Call) -> dict[str, list[str]]:
 
     The body is read either way, so that a broken one is never taken for "all".
     """
-    body = wire.parse_selection(await read_body(call.request))
+    body = parse_selection(await read_body(call.request))
     return parameters_of(call) or body

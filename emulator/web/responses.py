@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from emulator.core import wire
-from emulator.errors import RequestError
+from emulator.errors import LimitExceeded, RequestError
 
 __all__ = ["empty", "error", "json_response", "method_not_allowed"]
 
@@ -29,7 +29,10 @@ def empty() -> web.Response:
 
 def error(error: RequestError) -> web.Response:
     """Answer with a caller's mistake (ERR-1)."""
-    return json_response(wire.error(str(error)), error.status)
+    response = json_response(wire.error(str(error)), error.status)
+    if isinstance(error, LimitExceeded):
+        response.headers.update(error.headers)
+    return response
 
 
 def method_not_allowed(allowed: tuple[str, ...]) -> web.Response:

@@ -101,7 +101,7 @@ class Router(Generic[T]):
             names = pattern.names(segments if pattern.takes_rest else trimmed, target)
             if names is None:
                 continue
-            handler = pattern.methods.get(method)
+            handler = pattern.methods.get("GET" if method == "HEAD" else method)
             if handler is not None:
                 return Match(handler, names)
             is_found = True

@@ -31,7 +31,11 @@ end
 
 response = function(status)
   answered = answered + 1
-  if answered == most then wrk.thread:stop() end
+  if answered == most then
+    wrk.thread:stop()
+    -- wrk itself would sleep until its time is over.
+    io.popen("kill -INT $PPID")
+  end
 end
 
 done = function(summary, latency, requests)

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.core.model import Message, Options, Redaction
+from emulator.core.model import (
+    Destination,
+    DestinationKind,
+    Message,
+    Options,
+    Publish,
+    Redaction,
+)
 from emulator.core.redaction import redact_value, shown_body, shown_header
 
 few = settings(max_examples=50, deadline=None)
@@ -107,3 +114,17 @@ def test_all_headers_means_the_content_type_too():
 @pytest.mark.parametrize("redaction", [None, Redaction(all_headers=True)])
 def test_no_headers_are_shown_as_none(redaction):
     assert shown_header(a_message(redaction, header=())) == {}
+
+
+def test_what_a_schedule_publishes_is_shown_like_a_message():
+    """RED-6, RED-7."""
+    redaction = Redaction(body=True, header_names=frozenset({"X-B"}))
+    publish = Publish(
+        destination=Destination(DestinationKind.URL_GROUP, "g"),
+        body=BODY,
+        header=HEADER,
+        options=Options(redaction=redaction),
+    )
+
+    assert shown_body(publish) == shown_body(a_message(redaction))
+    assert shown_header(publish) == shown_header(a_message(redaction))

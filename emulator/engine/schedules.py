@@ -1,0 +1,129 @@
+"""The verbs of schedules, and what happens when one fires (contract section 16).
+
+When a cron expression fires next is decided in ``core/cron.py``, and the scheduler
+calls ``fire`` at that instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from emulator.core import cron
+from emulator.core.limits import Limits
+from emulator.core.model import Publish, Schedule, Transition
+from emulator.engine.ports import Clock
+from emulator.engine.store import Store
+from emulator.errors import NotFound, QuotaExceeded, RequestError
+
+__all__ = ["Schedules"]
+
+_NEVER_MS = 253_402_300_740_000
+"""The last minute of the year 9999: cron expressions know no later one."""
+
+
+class Schedules:
+    """The schedules of one user.
+
+    ``produce`` makes the messages of a firing, or raises ``RequestError``.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        commit: Callable[[Transition], None],
+        limits: Limits,
+        produce: Callable[[Publish, str], Transition],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._commit = commit
+        self._limits = limits
+        self._produce = produce
+        self._new_id = new_id
+
+    def put(self, publish: Publish, cron_text: str, schedule_id: str | None) -> str:
+        """Create a schedule, or replace the one of that id (SCH-8); return its id.
+
+        A replaced one keeps its creation time and its pause (SCH-9), and nothing
+        else. Raises ``QuotaExceeded`` (SCH-11).
+        """
+        now_ms = self._clock.now_ms()
+        before = None if schedule_id is None else self._store.schedules.get(schedule_id)
+        limit = self._limits.max_schedules
+        if before is None and limit is not None:
+            if len(self._store.schedules) >= limit:
+                raise QuotaExceeded("maxSchedules", limit, status=412)
+        schedule = Schedule(
+            schedule_id=schedule_id or self._new_id(),
+            cron=cron_text,
+            publish=publish,
+            created_at_ms=now_ms if before is None else before.created_at_ms,
+            is_paused=before is not None and before.is_paused,
+            next_fire_ms=_next_fire_ms(cron_text, now_ms),
+        )
+        self._commit(Transition(schedules=(schedule,)))
+        return schedule.schedule_id
+
+    def get(self, schedule_id: str) -> Schedule:
+        """Return a schedule; of a paused one, ``next_fire_ms`` goes on (SCH-41)."""
+        schedule = self._store.schedules.get(schedule_id)
+        if schedule is None:
+            raise NotFound("schedule", schedule_id)
+        now_ms = self._clock.now_ms()
+        if schedule.next_fire_ms > now_ms:
+            return schedule
+        return replace(schedule, next_fire_ms=_next_fire_ms(schedule.cron, now_ms))
+
+    def list(self) -> Sequence[Schedule]:
+        """Return every schedule, in order of creation."""
+        return [self.get(schedule_id) for schedule_id in self._store.schedules]
+
+    def set_paused(self, schedule_id: str, is_paused: bool) -> None:
+        """Pause or resume; after a resume the next match fires (SCH-40, SCH-41)."""
+        schedule = replace(self.get(schedule_id), is_paused=is_paused)
+        self._commit(Transition(schedules=(schedule,)))
+
+    def delete(self, schedule_id: str) -> None:
+        """Delete a schedule, if it is there; its messages go on (SCH-23)."""
+        if schedule_id in self._store.schedules:
+            self._commit(Transition(schedules_removed=(schedule_id,)))
+
+    def fire(self, schedule_id: str) -> None:
+        """Publish what a schedule publishes, and set its next instant (SCH-32).
+
+        If that isn't possible, no message is made, and the schedule says why; it
+        goes on, and a later success clears the error (SCH-33).
+        """
+        now_ms = self._clock.now_ms()
+        schedule = replace(
+            self._store.schedules[schedule_id],
+            last_fire_ms=now_ms,
+            last_states=(),
+            error=None,
+        )
+        schedule = replace(schedule, next_fire_ms=_next_fire_ms(schedule.cron, now_ms))
+        try:
+            produced = self._produce(schedule.publish, schedule_id)
+        except RequestError as error:
+            self._commit(Transition(schedules=(replace(schedule, error=str(error)),)))
+            return
+        states = tuple(
+            (progress.message.message_id, None) for progress in produced.progress
+        )
+        self._commit(
+            Transition.merge(
+                [
+                    produced,
+                    Transition(schedules=(replace(schedule, last_states=states),)),
+                ]
+            )
+        )
+
+
+def _next_fire_ms(expression: str, after_ms: int) -> int:
+    fire_ms = cron.next_fire_ms(expression, after_ms)
+    return _NEVER_MS if fire_ms is None else fire_ms

@@ -1,0 +1,566 @@
+"""`qemu start` and `qemu dev`, around an emulator that does nothing."""
+
+import asyncio
+import errno
+import io
+import json
+import os
+import threading
+
+import pytest
+from click.testing import CliRunner
+
+import emulator.emulator
+from emulator.cli import cli
+from emulator.cli import start as start_module
+from emulator.cli.config import Configuration
+from emulator.cli.exit_codes import Stop
+from emulator.cli.output import Style, Writer
+from emulator.cli.start import Screen, banner
+from emulator.core.model import LogEntry, Message, Responded, State, Unreachable
+from emulator.core.reroute import Route
+from emulator.engine.feed import Feed, FeedItem
+from emulator.settings import DEV_USERS, Settings
+
+URL = "http://127.0.0.1:8080"
+T0 = 1_700_000_000_123
+
+
+def an_entry(state=State.CREATED, **changes):
+    message = Message(
+        message_id="msg_26hZCxZCuWyyTWPmSVBrNB882AH1pVKb9Lp2",
+        url="http://localhost:3000/api/hook",
+        created_at_ms=T0,
+        not_before_ms=T0,
+    )
+    return LogEntry(T0, state, message, **changes)
+
+
+class Backstage:
+    """Stands for the world around one run: the emulator, its feed, and who stops it.
+
+    The first of ``stops`` is asked for when all entries are printed, or at the start
+    already; the second when the emulator has been told to stop.
+    """
+
+    def __init__(self):
+        self.stops = [Stop.INTERRUPT]
+        self.stops_at_start = False
+        self.entries = []
+        self.in_flight = 0
+        self.pending = 0
+        self.start_error = None
+        self.drains = False
+        self.drained_s = None
+        self.is_aborted = False
+        self.settings = None
+        self.url = URL
+
+    def heed_signals(self, ask):
+        self.ask = ask
+
+    def ask_next(self):
+        if self.stops:
+            self.ask(self.stops.pop(0))
+
+    def make_emulator(self, settings):
+        self.settings = settings
+        self.feed = self
+        self.closed = asyncio.Event()
+        self.aborted = asyncio.Event()
+        return self
+
+    async def start(self):
+        if self.start_error is not None:
+            raise self.start_error
+        if self.stops_at_start:
+            self.ask_next()
+
+    async def stop(self, *, drain_s):
+        self.drained_s = drain_s
+        self.ask_next()
+        if self.drains:
+            await self.aborted.wait()
+        self.closed.set()
+
+    def abort(self):
+        self.is_aborted = True
+        self.aborted.set()
+
+    def subscribe(self):
+        return self
+
+    def take_dropped(self):
+        return 0
+
+    async def __aiter__(self):
+        if self.entries:
+            yield [FeedItem(1, "defaultUser", entry) for entry in self.entries]
+        if not self.stops_at_start:
+            self.ask_next()
+        await self.closed.wait()
+
+
+@pytest.fixture
+def backstage(monkeypatch, tmp_path):
+    backstage = Backstage()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(emulator.emulator, "Emulator", backstage.make_emulator)
+    monkeypatch.setattr(start_module, "heed_signals", backstage.heed_signals)
+    monkeypatch.setattr(start_module, "configure_logging", lambda *args, **kw: None)
+    return backstage
+
+
+def run(*args, **options):
+    return CliRunner().invoke(cli, args, prog_name="qemu", **options)
+
+
+def events(result):
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+# What is printed
+
+
+def test_start_prints_the_banner_the_four_lines_and_that_it_runs(backstage):
+    """ENV-8, ENV-10."""
+    result = run("start")
+    lines = result.stdout.splitlines()
+
+    assert lines[1].startswith("  qemu 0.")
+    assert "   a local QStash, ready in " in lines[1]
+    assert lines[3:5] == [f"  API      {URL}", "  State    in memory"]
+    assert lines[6:12] == [
+        f'QSTASH_URL="{URL}"',
+        f'QSTASH_TOKEN="{DEV_USERS[0].token}"',
+        'QSTASH_CURRENT_SIGNING_KEY="sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r"',
+        'QSTASH_NEXT_SIGNING_KEY="sig_5ZB6DVzB1wjE8S6rZ7eenA8Pdnhs"',
+        "",
+        f"qemu is running at {URL} (Ctrl-C to stop)",
+    ]
+    assert result.stderr == ""
+    assert result.exit_code == 0
+
+
+def test_start_prints_a_line_for_each_entry_but_active_ones(backstage):
+    backstage.entries = [
+        an_entry(),
+        an_entry(State.ACTIVE),
+        an_entry(State.DELIVERED, outcome=Responded(200), duration_ms=11),
+    ]
+    lines = run("start").stdout.splitlines()[13:]
+
+    assert [line[14:] for line in lines] == [
+        "CREATED    msg_26hZ…9Lp2  POST localhost:3000/api/hook",
+        "DELIVERED  msg_26hZ…9Lp2  200 in 11 ms",
+    ]
+
+
+def test_verbose_prints_active_entries_too(backstage):
+    backstage.entries = [an_entry(State.ACTIVE)]
+
+    assert "ACTIVE" in run("start", "-v").stdout
+
+
+def test_a_destination_that_is_not_there_gets_a_remedy_below_its_line(backstage):
+    refused = Unreachable("localhost:3000: connection refused")
+    backstage.entries = [an_entry(State.ERROR, outcome=refused, duration_ms=1)] * 2
+    lines = run("start").stdout.splitlines()[13:]
+
+    assert len(lines) == 3
+    assert lines[1].strip() == "localhost:3000: is your app running?"
+
+
+def test_quiet_prints_nothing(backstage):
+    backstage.entries = [an_entry()]
+    backstage.pending = 3
+    result = run("start", "--quiet")
+
+    assert result.output == ""
+    assert result.exit_code == 0
+
+
+def test_quiet_and_verbose_exclude_each_other(backstage):
+    assert run("start", "-q", "-v").exit_code == 2
+
+
+def test_colour_is_for_terminals_or_on_demand(backstage):
+    backstage.entries = [an_entry()]
+
+    assert "\x1b" not in run("start").stdout
+    backstage.stops = [Stop.INTERRUPT]
+    assert "\x1b[36mCREATED" in run("start", "--color", "always").stdout
+    backstage.stops = [Stop.INTERRUPT]
+    assert "\x1b[36mCREATED" in run("start", env={"FORCE_COLOR": "1"}).stdout
+
+
+def test_ids_can_be_shown_whole_by_flag_or_file(backstage, tmp_path):
+    backstage.entries = [an_entry()]
+    whole = backstage.entries[0].message.message_id
+
+    assert whole in run("start", "--full-ids").stdout
+    (tmp_path / "qemu.toml").write_text("full-ids = true")
+    backstage.stops = [Stop.INTERRUPT]
+    assert whole in run("start").stdout
+
+
+# For programs
+
+
+def test_with_json_stdout_has_json_lines_alone(backstage):
+    backstage.entries = [an_entry(), an_entry(State.ACTIVE)]
+    backstage.in_flight, backstage.pending = 2, 14
+    result = run("start", "--json")
+    ready, created, active, stopping, stopped = events(result)
+
+    assert ready == {
+        "type": "ready",
+        "url": URL,
+        "token": DEV_USERS[0].token,
+        "currentSigningKey": DEV_USERS[0].keys.current,
+        "nextSigningKey": DEV_USERS[0].keys.next,
+        "pid": os.getpid(),
+    }
+    assert {"type": "log", "state": "CREATED", "time": T0}.items() <= created.items()
+    assert created["user"] == "defaultUser"
+    assert active["state"] == "ACTIVE"
+    assert stopping == {"type": "stopping", "inFlight": 2, "pending": 14}
+    assert stopped == {"type": "stopped"}
+
+
+def test_with_json_people_read_stderr(backstage):
+    refused = Unreachable("localhost:3000: connection refused")
+    backstage.entries = [an_entry(State.ERROR, outcome=refused, duration_ms=1)]
+    result = run("start", "--json")
+
+    assert f"qemu is running at {URL}" in result.stderr
+    assert "is your app running?" in result.stderr
+    assert "ERROR" not in result.stderr
+
+
+def test_with_json_quiet_silences_people_alone(backstage):
+    result = run("start", "--json", "--quiet")
+
+    assert events(result)[0]["type"] == "ready"
+    assert result.stderr == ""
+
+
+# The end
+
+
+def test_the_first_ctrl_c_drains_and_says_what_remains(backstage):
+    backstage.in_flight, backstage.pending = 2, 14
+    result = run("start")
+
+    assert result.stdout.splitlines()[-2:] == [
+        "stopping: 2 deliveries in flight (Ctrl-C again to stop now)",
+        "14 messages pending, discarded",
+    ]
+    assert backstage.drained_s == 5.0
+    assert result.exit_code == 0
+
+
+def test_one_delivery_and_one_message_are_not_several(backstage):
+    backstage.in_flight = backstage.pending = 1
+    output = run("start").stdout
+
+    assert "stopping: 1 delivery in flight" in output
+    assert "1 message pending, discarded" in output
+
+
+def test_nothing_is_said_of_nothing(backstage):
+    last_line = run("start").stdout.splitlines()[-1]
+
+    assert last_line == ""
+
+
+def test_a_stop_during_the_start_is_heeded_after_it(backstage):
+    backstage.stops_at_start = True
+    backstage.pending = 1
+    lines = run("start").stdout.splitlines()
+
+    assert lines[-1] == "1 message pending, discarded"
+    assert f"qemu is running at {URL} (Ctrl-C to stop)" in lines
+
+
+def test_the_second_ctrl_c_stops_at_once(backstage):
+    backstage.stops = [Stop.INTERRUPT, Stop.INTERRUPT]
+    backstage.in_flight = backstage.pending = 1
+    backstage.drains = True
+    result = run("start")
+
+    assert backstage.is_aborted
+    assert result.exit_code == 130
+    assert "discarded" not in result.stdout
+
+
+def test_a_terminal_that_closes_while_draining_stops_at_once_and_well(backstage):
+    backstage.stops = [Stop.INTERRUPT, Stop.HANGUP]
+    backstage.in_flight = 1
+    backstage.drains = True
+
+    assert run("start").exit_code == 0
+    assert backstage.is_aborted
+
+
+@pytest.mark.parametrize(
+    ("command", "stop", "drain_s"),
+    [
+        ("start", Stop.TERMINATE, 5.0),
+        ("start", Stop.HANGUP, 0.0),
+        ("dev", Stop.INTERRUPT, 5.0),
+        ("dev", Stop.TERMINATE, 0.0),
+    ],
+)
+def test_who_stops_it_decides_whether_it_drains(backstage, command, stop, drain_s):
+    """ENV-8: `dev` ends on SIGTERM."""
+    backstage.stops = [stop]
+    backstage.in_flight = 1
+    result = run(command)
+
+    assert backstage.drained_s == drain_s
+    assert ("stopping:" in result.stdout) is bool(drain_s)
+    assert result.exit_code == 0
+
+
+def test_an_orphan_stops_if_told_to(backstage, monkeypatch):
+    parents = iter([4711, 4711, 1])
+    monkeypatch.setattr(os, "getppid", lambda: next(parents))
+    monkeypatch.setattr(start_module, "_PARENT_POLL_S", 0)
+    backstage.stops = []
+    result = run("dev", "--stop-with-parent")
+
+    assert backstage.drained_s == 0.0
+    assert result.exit_code == 0
+
+
+def test_a_child_that_is_stopped_otherwise_watches_no_longer(backstage):
+    assert run("dev", "--stop-with-parent").exit_code == 0
+
+
+def test_stopping_with_the_parent_is_refused_on_windows(backstage, monkeypatch):
+    monkeypatch.setattr(start_module, "_IS_WINDOWS", True)
+    result = run("dev", "--stop-with-parent")
+
+    assert result.exit_code == 2
+    assert "POSIX" in result.stderr
+
+
+def test_start_does_not_offer_to_stop_with_its_parent(backstage):
+    assert run("start", "--stop-with-parent").exit_code == 2
+
+
+def test_when_nobody_reads_it_ends_quietly(backstage, monkeypatch):
+    def broken(text, file, **options):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("emulator.cli.output.click.echo", broken)
+    backstage.stops = []
+    backstage.pending = 1
+    result = run("start")
+
+    assert result.exit_code == 0
+    assert result.output == ""
+
+
+def test_a_terminal_that_takes_nothing_does_not_keep_the_process(
+    backstage, monkeypatch
+):
+    release = threading.Event()
+    exits = []
+
+    def stuck(text, file, **options):
+        release.wait(5)
+
+    def leave(code):
+        exits.append(code)
+        raise SystemExit(code)
+
+    monkeypatch.setattr("emulator.cli.output.click.echo", stuck)
+    monkeypatch.setattr(start_module, "_FLUSH_S", 0.01)
+    monkeypatch.setattr(os, "_exit", leave)
+    backstage.stops_at_start = True
+    run("start")
+    release.set()
+
+    assert exits == [0]
+
+
+def test_an_address_in_use_ends_with_4(backstage, monkeypatch):
+    monkeypatch.setattr("emulator.cli.exit_codes.ask_health", lambda *a, **k: None)
+    backstage.start_error = OSError(errno.EADDRINUSE, "in use")
+    result = run("dev", "--port", "1234")
+
+    assert result.exit_code == 4
+    assert result.stdout == ""
+    assert result.stderr.splitlines() == [
+        "Error: address already in use: 127.0.0.1:1234",
+        "  Another program is listening there.",
+        "  Stop it, or start on another port: qemu dev --port 1235",
+    ]
+
+
+# The vendor's options
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("-port", "1234", "-quota", "pro"),
+        ("-port=1234", "-quota=pro"),
+        ("--port", "1234", "--quota=pro"),
+    ],
+)
+def test_dev_understands_the_vendors_options(backstage, args):
+    """ENV-10."""
+    assert run("dev", *args).exit_code == 0
+    assert backstage.settings.port == 1234
+    assert backstage.settings.quota == "pro"
+
+
+def test_dev_understands_the_vendors_variables(backstage):
+    """ENV-10."""
+    env = {"QSTASH_DEV_PORT": "1234", "QSTASH_DEV_QUOTA": "pro"}
+
+    assert run("dev", env=env).exit_code == 0
+    assert backstage.settings.port == 1234
+    assert backstage.settings.quota == "pro"
+
+
+def test_start_does_not_take_single_dashes(backstage):
+    assert run("start", "-port", "1234").exit_code == 2
+
+
+def test_nothing_is_rewritten_behind_a_double_dash(backstage):
+    result = run("dev", "--", "-port")
+
+    assert result.exit_code == 2
+    assert "(-port)" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "env"),
+    [(("-log-port", "9"), {}), ((), {"QSTASH_DEV_LOG_PORT": "9"})],
+)
+def test_a_log_port_is_understood_and_said_to_have_no_listener(backstage, args, env):
+    result = run("dev", *args, env=env)
+
+    assert result.stderr == (
+        "--log-port is understood, but nothing listens on port 9: "
+        "the log is on the main port\n"
+    )
+    assert result.exit_code == 0
+
+
+def test_nobody_asked_for_a_log_port_so_nothing_is_said(backstage):
+    assert run("dev").stderr == ""
+    backstage.stops = [Stop.INTERRUPT]
+    assert run("dev", "--quiet", "-log-port", "9").stderr == ""
+
+
+# The banner
+
+
+def a_banner(file=None, own_credentials=(), **settings):
+    configuration = Configuration(
+        settings=Settings(**settings), file=file, own_credentials=own_credentials
+    )
+    return banner(configuration, URL, ready_ms=190).splitlines()[3:]
+
+
+def test_the_banner_names_the_file_that_is_used(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert "  Config   qemu.toml" in a_banner(file=tmp_path / "qemu.toml")
+
+
+def test_the_banner_says_when_dev_mode_will_not_find_us():
+    """ENV-7."""
+    lines = a_banner(own_credentials=("QSTASH_TOKEN",))
+
+    assert lines[2:4] == [
+        "  Keys     from QSTASH_TOKEN",
+        "           QSTASH_DEV=true finds only a server with the published ones",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "clock"),
+    [
+        ({"clock": "virtual"}, "virtual: it stands still until it is advanced"),
+        ({"speed": 60}, "60 x real time"),
+        ({"speed": 0.5}, "0.5 x real time"),
+        ({"start_time_ms": 0}, "real; started at 1970-01-01 00:00:00 UTC"),
+        ({"start_time_ms": 2**53 - 1}, "real; started at 9007199254740991 ms"),
+        ({"speed": 2, "start_time_ms": 0}, "2 x real time; started at 1970-01-01 0"),
+    ],
+)
+def test_the_banner_says_what_is_unusual_about_the_clock(settings, clock):
+    assert a_banner(**settings)[2].startswith(f"  Clock    {clock}")
+
+
+def test_the_banner_lists_the_routes():
+    routes = (Route("https://a", "http://b"), Route("https://c", "http://d"))
+
+    assert a_banner(routes=routes)[2:4] == [
+        "  Routes   https://a -> http://b",
+        "           https://c -> http://d",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("host", "is_open"),
+    [("127.0.0.1", False), ("::1", False), ("localhost", False), ("0.0.0.0", True)],
+)
+def test_the_banner_warns_of_an_address_that_others_can_reach(host, is_open):
+    assert any("Beware" in line for line in a_banner(host=host)) is is_open
+
+
+# The screen
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def a_screen(writer, stdout, **options):
+    return Screen(
+        writer, Settings(), style=Style(), stdout=stdout, stderr=None, **options
+    )
+
+
+@pytest.mark.parametrize(
+    ("json_lines", "said"),
+    [
+        (False, "… 1,234 lines not shown: the terminal was too slow\n"),
+        (True, '{"type":"gap","dropped":1234}\n'),
+    ],
+)
+async def test_a_slow_reader_is_told_what_it_missed(json_lines, said):
+    stdout, writer, feed = io.StringIO(), Writer(), Feed()
+    subscription = feed.subscribe()
+    subscription.note_missed(1234)
+    feed.emit("defaultUser", [an_entry()])
+    feed.close()
+    await a_screen(writer, stdout, json_lines=json_lines).follow(subscription)
+
+    assert writer.close(5)
+    assert stdout.getvalue().startswith(said)
+
+
+def test_a_screen_knows_whether_people_read_at_a_terminal():
+    writer = Writer()
+
+    assert a_screen(writer, Terminal()).is_terminal
+    assert not a_screen(writer, io.StringIO()).is_terminal
+    assert not a_screen(writer, Terminal(), quiet=True).is_terminal
+    assert not a_screen(writer, None).is_terminal
+    assert writer.close(5)
+
+
+def test_the_line_of_the_terminals_own_ctrl_c_is_ended(backstage, monkeypatch):
+    monkeypatch.setattr(Screen, "is_terminal", property(lambda screen: True))
+    backstage.in_flight = 1
+
+    assert "\n\nstopping: 1 delivery" in run("start").stdout

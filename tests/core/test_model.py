@@ -1,0 +1,196 @@
+"""emulator/core/model.py: the values, and what they say of themselves."""
+
+from dataclasses import FrozenInstanceError, fields
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emulator.core.model import (
+    Options,
+    Progress,
+    Responded,
+    SigningKeys,
+    State,
+    TimedOut,
+    Transition,
+    Unreachable,
+)
+from tests.doubles import T0, a_message
+
+few = settings(max_examples=30, deadline=None)
+
+TUPLES = [
+    field.name for field in fields(Transition) if field.name not in ("keys", "reset")
+]
+
+
+def a_refusal(status=489, value="true"):
+    """A response that asks for no more deliveries."""
+    return Responded(status, header=("Upstash-Nonretryable-Error", value))
+
+
+@st.composite
+def transitions(draw):
+    """Transitions of placeholders: merging looks at no item."""
+    keys = draw(st.sampled_from([None, SigningKeys("a", "b"), SigningKeys("b", "c")]))
+    names = draw(st.sets(st.sampled_from(TUPLES), max_size=4))
+    parts = {name: tuple(draw(st.lists(st.integers(), max_size=2))) for name in names}
+    return Transition(keys=keys, **parts)
+
+
+def test_the_states_are_the_eight_that_the_sdks_know():
+    """LOG-20: Python's SDK raises on any other word."""
+    assert {state.value for state in State} == {
+        "CREATED",
+        "ACTIVE",
+        "RETRY",
+        "ERROR",
+        "DELIVERED",
+        "FAILED",
+        "CANCEL_REQUESTED",
+        "CANCELED",
+    }
+
+
+def test_cancelled_has_one_l_on_the_wire():
+    """LOG-21, C-2."""
+    assert str(State.CANCELLED) == "CANCELED"
+
+
+@pytest.mark.parametrize(("retries", "applies"), [(None, 3), (0, 0), (7, 7)])
+def test_three_retries_apply_unless_something_else_is_said(retries, applies):
+    """HDR-5, C-9, MSG-3."""
+    assert Options(retries=retries).max_retries == applies
+
+
+@pytest.mark.parametrize("status", [200, 201, 204, 299])
+def test_success_is_any_status_from_200_to_299(status):
+    """DLV-10."""
+    assert Responded(status).is_success
+
+
+@pytest.mark.parametrize("status", [100, 199, 300, 301, 307, 404, 429, 489, 500, 599])
+def test_every_other_status_is_a_failure(status):
+    """DLV-10, DLV-15: redirects too."""
+    assert not Responded(status).is_success
+
+
+@pytest.mark.parametrize("value", ["true", "True", " true "])
+def test_489_with_its_header_is_not_retryable(value):
+    """DLV-13."""
+    assert not a_refusal(value=value).is_retryable
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Responded(489),
+        Responded(489, header=("X-Upstash-Nonretryable-Error", "true")),
+        a_refusal(value="false"),
+        a_refusal(value=""),
+        a_refusal(status=488),
+        a_refusal(status=500),
+        Responded(500),
+    ],
+    ids=repr,
+)
+def test_489_alone_or_its_header_alone_is_retryable(outcome):
+    """DLV-13."""
+    assert outcome.is_retryable
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error"),
+    [
+        (Responded(404, reason="Not Found"), "404 Not Found"),
+        (Responded(599), "599"),
+        (Unreachable("connection refused"), "connection refused"),
+    ],
+)
+def test_an_outcome_says_what_went_wrong(outcome, error):
+    """DLV-17."""
+    assert outcome.error == error
+
+
+def test_a_timeout_s_error_has_go_s_words_and_the_limit():
+    """DLV-17."""
+    error = TimedOut(timeout_ms=1500).error
+
+    assert "context deadline exceeded" in error
+    assert "1500 ms" in error
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_a_message_is_waiting_between_deliveries_and_final_at_the_end(state):
+    """LOG-22 to LOG-26."""
+    progress = Progress(a_message(), state, T0)
+
+    assert progress.is_waiting == (state in {State.CREATED, State.RETRY})
+    assert progress.is_final == (
+        state in {State.DELIVERED, State.FAILED, State.CANCELLED}
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "attribute"),
+    [
+        (a_message(), "url"),
+        (Progress(a_message(), State.CREATED, T0), "state"),
+        (Options(), "retries"),
+        (Responded(200), "status"),
+        (Transition(), "log"),
+    ],
+    ids=lambda item: type(item).__name__,
+)
+def test_values_never_change(value, attribute):
+    with pytest.raises(FrozenInstanceError):
+        setattr(value, attribute, None)
+
+
+def test_nothing_merged_changes_nothing():
+    assert Transition.merge([]) == Transition()
+
+
+def test_one_transition_is_itself():
+    transition = Transition(dlq_removed=("1-0",))
+
+    assert Transition.merge([transition]) is transition
+
+
+@pytest.mark.parametrize("name", TUPLES)
+def test_merged_parts_keep_their_order(name):
+    """CBK-25, CBK-26: what comes first is applied first."""
+    merged = Transition.merge(
+        [Transition(**{name: (1, 2)}), Transition(), Transition(**{name: (3,)})]
+    )
+
+    assert merged == Transition(**{name: (1, 2, 3)})
+
+
+def test_the_last_keys_hold():
+    first, second = SigningKeys("a", "b"), SigningKeys("b", "c")
+    parts = [Transition(keys=first), Transition(keys=second), Transition()]
+
+    assert Transition.merge(parts).keys == second
+
+
+def test_a_reset_in_front_stays():
+    merged = Transition.merge([Transition(reset=True), Transition(dlq_removed=("1",))])
+
+    assert merged == Transition(reset=True, dlq_removed=("1",))
+
+
+def test_a_reset_behind_something_is_a_mistake_of_ours():
+    """It would forget what the parts before it did."""
+    with pytest.raises(ValueError):
+        Transition.merge([Transition(), Transition(reset=True)])
+
+
+@few
+@given(transitions(), transitions(), transitions())
+def test_how_transitions_are_grouped_makes_no_difference(one, two, three):
+    left = Transition.merge([Transition.merge([one, two]), three])
+    right = Transition.merge([one, Transition.merge([two, three])])
+
+    assert left == right == Transition.merge([one, two, three])

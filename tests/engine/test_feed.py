@@ -1,0 +1,196 @@
+"""emulator/engine/feed.py: log entries to whoever listens."""
+
+import asyncio
+
+from emulator.core.model import LogEntry, State
+from emulator.engine.feed import Feed
+from tests.doubles import T0, a_message
+
+MESSAGE = a_message()
+
+
+def entries(*times):
+    return [LogEntry(T0 + time, State.CREATED, MESSAGE) for time in times]
+
+
+def shown(items):
+    return [(item.sequence, item.user, item.entry.time_ms - T0) for item in items]
+
+
+async def batch(subscription):
+    """What has arrived, at once."""
+    async with asyncio.timeout(1):
+        return shown(await anext(aiter(subscription)))
+
+
+async def rest(subscription):
+    """What can still be read of a closed subscription."""
+    return [item async for items in subscription for item in shown(items)]
+
+
+async def test_a_listener_hears_what_is_written_from_now_on():
+    feed = Feed()
+    feed.emit("a", entries(1))
+    subscription = feed.subscribe()
+
+    feed.emit("a", entries(2, 3))
+    feed.emit("b", entries(4))
+
+    assert await batch(subscription) == [(2, "a", 2), (3, "a", 3), (4, "b", 4)]
+
+
+async def test_every_listener_hears_everything():
+    feed = Feed()
+    one, other = feed.subscribe(), feed.subscribe()
+
+    feed.emit("a", entries(1))
+
+    assert await batch(one) == await batch(other) == [(1, "a", 1)]
+
+
+async def test_a_listener_waits_for_what_comes():
+    feed = Feed()
+    subscription = feed.subscribe()
+    listening = asyncio.ensure_future(anext(aiter(subscription)))
+    await asyncio.sleep(0)
+    assert not listening.done()
+
+    feed.emit("a", entries(1))
+
+    assert shown(await listening) == [(1, "a", 1)]
+
+
+async def test_nothing_comes_twice():
+    feed = Feed()
+    subscription = feed.subscribe()
+    feed.emit("a", entries(1))
+    await batch(subscription)
+
+    feed.emit("a", entries(2))
+
+    assert await batch(subscription) == [(2, "a", 2)]
+
+
+async def test_a_wait_that_was_given_up_loses_nothing():
+    """The page's heartbeat interrupts the wait."""
+    feed = Feed()
+    subscription = feed.subscribe()
+    listening = asyncio.ensure_future(anext(aiter(subscription)))
+    await asyncio.sleep(0)
+    feed.emit("a", entries(1))
+
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+
+    assert await batch(subscription) == [(1, "a", 1)]
+
+
+async def test_a_listener_that_comes_back_goes_on_where_it_was():
+    feed = Feed()
+    feed.emit("a", entries(1, 2, 3))
+
+    subscription = feed.subscribe(after=1)
+    feed.emit("a", entries(4))
+
+    assert [item[0] for item in await batch(subscription)] == [2, 3, 4]
+    assert subscription.take_dropped() == 0
+
+
+async def test_a_listener_that_missed_nothing_gets_nothing_again():
+    feed = Feed()
+    feed.emit("a", entries(1, 2))
+
+    subscription = feed.subscribe(after=2)
+    feed.emit("a", entries(3))
+
+    assert [item[0] for item in await batch(subscription)] == [3]
+
+
+async def test_from_the_beginning_means_all_that_is_kept():
+    feed = Feed()
+    feed.emit("a", entries(1, 2))
+
+    subscription = feed.subscribe(after=0)
+
+    assert [item[0] for item in await batch(subscription)] == [1, 2]
+    assert subscription.take_dropped() == 0
+
+
+async def test_what_is_no_longer_kept_is_counted():
+    feed = Feed()
+    feed.emit("a", entries(*range(6000)))
+
+    subscription = feed.subscribe(after=10)
+
+    items = await batch(subscription)
+    dropped = subscription.take_dropped()
+    assert dropped > 0
+    assert items[0][0] == 10 + dropped + 1
+    assert items[-1][0] == 6000
+
+
+async def test_a_number_from_another_life_of_the_emulator_is_ignored():
+    feed = Feed()
+    feed.emit("a", entries(1))
+
+    subscription = feed.subscribe(after=1000)
+    feed.emit("a", entries(2))
+
+    assert [item[0] for item in await batch(subscription)] == [2]
+    assert subscription.take_dropped() == 0
+
+
+async def test_a_slow_listener_loses_the_oldest_and_hears_how_many():
+    """It never blocks, and it never grows."""
+    feed = Feed()
+    slow = feed.subscribe()
+
+    feed.emit("a", entries(*range(25_000)))
+
+    items = await batch(slow)
+    dropped = slow.take_dropped()
+    assert dropped > 0
+    assert len(items) + dropped == 25_000
+    assert items[0][0] == dropped + 1
+    assert slow.take_dropped() == 0
+
+
+async def test_who_has_left_hears_no_more():
+    feed = Feed()
+    async with feed.subscribe() as subscription:
+        feed.emit("a", entries(1))
+    feed.emit("a", entries(2))
+
+    assert await rest(subscription) == [(1, "a", 1)]
+
+
+async def test_closing_wakes_a_listener_that_waits():
+    feed = Feed()
+    subscription = feed.subscribe()
+    listening = asyncio.ensure_future(rest(subscription))
+    await asyncio.sleep(0)
+
+    subscription.close()
+
+    assert await listening == []
+
+
+async def test_closing_the_feed_ends_every_subscription():
+    feed = Feed()
+    one, other = feed.subscribe(), feed.subscribe()
+    feed.emit("a", entries(1))
+
+    feed.close()
+    feed.emit("a", entries(2))
+
+    assert await rest(one) == await rest(other) == [(1, "a", 1)]
+
+
+async def test_leaving_twice_is_harmless():
+    feed = Feed()
+    subscription = feed.subscribe()
+
+    subscription.close()
+    subscription.close()
+
+    assert await rest(subscription) == []

@@ -1,0 +1,374 @@
+"""The command as a process: how it starts, what it prints, and how it ends."""
+
+import json
+import os
+import queue
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from contextlib import contextmanager
+from threading import Thread
+
+import pytest
+
+from emulator.settings import DEV_USERS
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(os.name == "nt", reason="POSIX signals"),
+]
+
+QEMU = (sys.executable, "-m", "emulator")
+PATIENCE_S = 20
+"""Far more than anything here takes, on a machine that is busy."""
+
+READY = re.compile(r"^qemu is running at (http://\S+) \(Ctrl-C to stop\)$")
+
+
+class Qemu:
+    """A running command. Its lines come through queues, so that waiting can end."""
+
+    def __init__(self, *args, command=QEMU, **options):
+        options = {"stdin": subprocess.DEVNULL} | options
+        self.process = subprocess.Popen(
+            [*command, *args],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+        self.lines = self._read(self.process.stdout)
+        self.errors = self._read(self.process.stderr)
+
+    @staticmethod
+    def _read(stream):
+        lines = queue.SimpleQueue()
+
+        def read():
+            for line in stream:
+                lines.put(line.rstrip("\n"))
+            lines.put(None)
+
+        Thread(target=read, daemon=True).start()
+        return lines
+
+    def line(self, pattern):
+        """Return the match of the next line of stdout that matches."""
+        while True:
+            line = self.lines.get(timeout=PATIENCE_S)
+            assert line is not None, f"ended before {pattern!r}: {self.all_errors()}"
+            match = re.search(pattern, line)
+            if match:
+                return match
+
+    def url(self):
+        return self.line(READY)[1]
+
+    def rest(self):
+        """Return what is still printed, until stdout closes."""
+        return list(iter(lambda: self.lines.get(timeout=PATIENCE_S), None))
+
+    def all_errors(self):
+        return list(iter(lambda: self.errors.get(timeout=PATIENCE_S), None))
+
+    def send(self, number):
+        self.process.send_signal(number)
+
+    def code(self):
+        return self.process.wait(PATIENCE_S)
+
+
+@contextmanager
+def qemu(*args, **options):
+    """Run a command, and make sure that it ends."""
+    running = Qemu(*args, **options)
+    try:
+        yield running
+    finally:
+        running.process.kill()
+        running.process.wait()
+        for stream in (running.process.stdout, running.process.stderr):
+            stream.close()
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Start everything in an empty folder: no settings file is near."""
+    monkeypatch.chdir(tmp_path)
+
+
+class Hanging:
+    """A destination that takes connections and never answers."""
+
+    def __init__(self, server):
+        server.settimeout(PATIENCE_S)
+        self._server = server
+        self._connections = []
+        self.url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+
+    def wait(self):
+        """Return once a delivery is under way."""
+        self._connections.append(self._server.accept()[0])
+
+    def close(self):
+        for connection in self._connections:
+            connection.close()
+
+
+@pytest.fixture
+def hanging():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        destination = Hanging(server)
+        yield destination
+        destination.close()
+
+
+def get(url, path):
+    request = urllib.request.Request(
+        url + path, headers={"Authorization": f"Bearer {DEV_USERS[0].token}"}
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=PATIENCE_S) as response:
+        return json.load(response)
+
+
+def publish(url, destination, *args):
+    done = subprocess.run(
+        [*QEMU, "publish", "--url", url, destination, *args],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_start_is_ready_with_four_lines_to_copy():
+    """ENV-8, ENV-10: the ready line is flushed, and the server answers."""
+    with qemu("start", "--port", "0") as running:
+        values = [
+            running.line(rf'^{name}="(.*)"$')[1]
+            for name in (
+                "QSTASH_URL",
+                "QSTASH_TOKEN",
+                "QSTASH_CURRENT_SIGNING_KEY",
+                "QSTASH_NEXT_SIGNING_KEY",
+            )
+        ]
+        url = running.url()
+
+        assert values[0] == url
+        assert get(url, "/v2/keys") == {"current": values[2], "next": values[3]}
+        running.send(signal.SIGINT)
+        assert running.code() == 0
+        assert running.all_errors() == []
+
+
+def test_a_message_goes_from_the_shell_to_the_log():
+    with qemu("start", "--port", "0", "-v") as running:
+        url = running.url()
+        # Nobody listens on the discard port.
+        message_id = publish(url, "http://127.0.0.1:9/hook", "-d", '{"a":1}')
+        short_id = f"{message_id[:8]}…{message_id[-4:]}"
+        running.line(f"CREATED    {short_id}  POST 127.0.0.1:9/hook$")
+        running.line(f"ACTIVE     {short_id}$")
+        running.line(f"ERROR      {short_id}  .*refused")
+        running.line("127.0.0.1:9: is your app running")
+        running.line(f"RETRY      {short_id}  delivery 2 of 4 in 12 s$")
+        running.send(signal.SIGTERM)
+
+        assert running.rest()[-1] == "1 message pending, discarded"
+        assert running.code() == 0
+
+
+def test_json_lines_are_all_that_stdout_has():
+    with qemu("start", "--port", "0", "--json") as running:
+        ready = json.loads(running.line("ready").string)
+        publish(ready["url"], "http://127.0.0.1:9/")
+        running.line('"state":"RETRY"')
+        running.send(signal.SIGINT)
+        events = [json.loads(line) for line in running.rest()]
+
+        assert ready["pid"] == running.process.pid
+        assert events[-2:] == [
+            {"type": "stopping", "inFlight": 0, "pending": 1},
+            {"type": "stopped"},
+        ]
+        assert any("Ctrl-C" in line for line in running.all_errors())
+
+
+def test_the_log_of_a_running_emulator_can_be_followed():
+    with qemu("start", "--port", "0") as running:
+        url = running.url()
+        publish(url, "http://127.0.0.1:9/one")
+        running.line("RETRY")
+        with qemu("logs", "--url", url, "-f") as following:
+            following.line("CREATED .*POST 127.0.0.1:9/one")
+            publish(url, "http://127.0.0.1:9/two")
+            following.line("CREATED .*POST 127.0.0.1:9/two")
+            running.send(signal.SIGINT)
+
+            assert following.code() == 0
+            assert following.all_errors()[-1].endswith("has stopped")
+
+
+# The end
+
+
+def test_the_first_ctrl_c_lets_a_delivery_finish_and_the_second_does_not(hanging):
+    with qemu("start", "--port", "0") as running:
+        publish(running.url(), hanging.url)
+        hanging.wait()
+        running.send(signal.SIGINT)
+        running.line(r"^stopping: 1 delivery in flight \(Ctrl-C again to stop now\)$")
+        running.send(signal.SIGINT)
+
+        assert running.code() == 130
+        assert running.all_errors() == []
+
+
+def test_sigterm_drains_start_and_stops_dev_at_once(hanging):
+    """ENV-8."""
+    with qemu("start", "--port", "0") as running:
+        publish(running.url(), hanging.url)
+        hanging.wait()
+        running.send(signal.SIGTERM)
+        running.line("^stopping: 1 delivery in flight")
+    with qemu("dev", "--port", "0") as running:
+        publish(running.url(), hanging.url)
+        hanging.wait()
+        running.send(signal.SIGTERM)
+
+        assert running.code() == 0
+        assert running.rest()[-1] == "1 message pending, discarded"
+        assert running.all_errors() == []
+
+
+def test_a_closed_terminal_ends_it_quietly():
+    with qemu("start", "--port", "0") as running:
+        running.url()
+        running.send(signal.SIGHUP)
+
+        assert running.code() == 0
+        assert running.all_errors() == []
+
+
+class Pipe:
+    """A pipe for standard output that is read no further than to the ready line."""
+
+    def __init__(self):
+        self.reading, self.writing = os.pipe()
+
+    def url(self):
+        os.close(self.writing)
+        text = ""
+        while not re.search(r"running at .* \(Ctrl-C to stop\)\n", text):
+            data = os.read(self.reading, 1)
+            assert data, text
+            text += data.decode()
+        return re.search(r"running at (\S+)", text)[1]
+
+
+def batch(url, count):
+    """Publish many messages at once to a destination that refuses them."""
+    entries = [{"destination": "http://127.0.0.1:9/"}] * count
+    request = urllib.request.Request(
+        f"{url}/v2/batch",
+        data=json.dumps(entries).encode(),
+        headers={"Authorization": f"Bearer {DEV_USERS[0].token}"},
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener.open(request, timeout=PATIENCE_S).close()
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_a_reader_that_leaves_or_sleeps_does_not_keep_the_process(is_closed):
+    pipe = Pipe()
+    process = subprocess.Popen(
+        [*QEMU, "start", "--port", "0"],
+        stdin=subprocess.DEVNULL,
+        stdout=pipe.writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    url = pipe.url()
+    if is_closed:
+        os.close(pipe.reading)
+    # More lines than a pipe holds: the writer is stuck, or told.
+    batch(url, 1000)
+    if not is_closed:
+        get(url, "/v2/keys")
+        process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=PATIENCE_S)
+    if not is_closed:
+        os.close(pipe.reading)
+
+    assert process.returncode == 0
+    assert errors == ""
+
+
+# As a child process
+
+
+def test_dev_works_without_standard_input_and_with_single_dashes():
+    """ENV-8, ENV-10: the JavaScript SDK's way to start a server."""
+    command = ("sh", "-c", 'exec "$@" <&-', "sh", *QEMU)
+    with qemu("dev", "-port", "0", command=command, stdin=None) as running:
+        url = running.url()
+
+        assert get(url, "/v2/keys")["current"] == DEV_USERS[0].keys.current
+        running.send(signal.SIGTERM)
+        assert running.code() == 0
+
+
+def test_dev_ends_with_its_parent_if_told_to():
+    parent = (
+        "import subprocess, sys\n"
+        "sys.exit(subprocess.call(sys.argv[1:], stdin=subprocess.DEVNULL))\n"
+    )
+    command = (sys.executable, "-c", parent, *QEMU)
+    args = ("dev", "--port", "0", "--stop-with-parent")
+    with qemu(*args, command=command) as running:
+        running.url()
+        running.process.kill()
+
+        # Its standard output closes when it has ended.
+        assert running.rest() == [""]
+
+
+def test_an_address_in_use_is_explained():
+    """ENV-8: the words that the JavaScript SDK looks for."""
+    with qemu("start", "--port", "0") as running:
+        url = running.url()
+        port = int(url.rsplit(":", 1)[1])
+        with qemu("dev", "--port", str(port)) as second:
+            assert second.code() == 4
+            assert second.rest() == []
+            first, who, how = second.all_errors()
+
+    assert first == f"Error: address already in use: 127.0.0.1:{port}"
+    assert re.fullmatch(
+        r"  Another qemu \S+ is serving there \(0 messages pending\)\.", who
+    )
+    assert how == (
+        f"  Use it (qemu env), or start on another port: qemu dev --port {port + 1}"
+    )
+
+
+def test_an_address_that_is_not_ours_is_explained():
+    with qemu("start", "--host", "192.0.2.1") as running:
+        assert running.code() == 4
+        assert running.all_errors()[0] == (
+            "Error: not an address of this machine: 192.0.2.1"
+        )
+
+
+def test_a_bad_variable_ends_with_3():
+    with qemu("start", env={**os.environ, "QEMU_PORT": "x"}) as running:
+        assert running.code() == 3
+        assert running.all_errors() == [
+            "Error: port (from QEMU_PORT): 'x' is not a valid integer range."
+        ]
