@@ -14,7 +14,7 @@ from types import TracebackType
 
 from aiohttp import web
 
-from emulator.core.model import Declared
+from emulator.core.model import NOTHING_DECLARED
 from emulator.engine.clock import SystemClock, VirtualClock
 from emulator.engine.engine import Engine
 from emulator.engine.entropy import SeededEntropy, SystemEntropy
@@ -180,7 +180,7 @@ def _tenants(
                 region=settings.region,
                 routes=settings.routes,
                 llm_upstream=settings.llm_upstream,
-                declared=settings.declared if index == 0 else Declared(),
+                declared=settings.declared if index == 0 else NOTHING_DECLARED,
                 grace_ms=settings.grace_ms,
                 max_log_entries=settings.max_log_entries,
             ),

@@ -220,7 +220,7 @@ class TooLarge(RequestError):
 
 
 class LimitExceeded(RequestError):
-    """Too many calls (ERR-8 to ERR-11); ``headers`` tell the SDKs which limit it was."""
+    """Too many calls (ERR-8 to ERR-11); ``headers`` tell the SDKs which limit it is."""
 
     status = 429
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from emulator.core.limits import PROFILES, Limits, limits_of
-from emulator.core.model import Declared, SigningKeys
+from emulator.core.model import NOTHING_DECLARED, Declared, SigningKeys
 from emulator.core.reroute import Route
 from emulator.errors import SettingsError
 
@@ -105,7 +105,7 @@ class Settings:
     llm_upstream: str | None = None
     """The URL that ``api/llm`` is delivered to; ``None``: it can't be (LLM-1)."""
 
-    declared: Declared = Declared()
+    declared: Declared = NOTHING_DECLARED
     """Queues, URL groups and schedules that the first user has from the start."""
 
     users: tuple[User, ...] = DEV_USERS

@@ -19,6 +19,7 @@ from emulator.core.model import FlowControl, FlowKey
 
 __all__ = [
     "ADMITTED",
+    "NO_USAGE",
     "Admitted",
     "FlowUsage",
     "Held",
@@ -59,6 +60,9 @@ class Held:
 
 
 ADMITTED = Admitted()
+
+NO_USAGE = FlowUsage()
+"""Of a key that nobody has used."""
 
 
 def admit(key: FlowKey, usage: FlowUsage, now_ms: int) -> Admitted | Held:

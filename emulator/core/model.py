@@ -22,6 +22,9 @@ from itertools import chain
 from emulator.core.header_map import HeaderMap, first
 
 __all__ = [
+    "DEFAULT_RETRIES",
+    "FINAL_STATES",
+    "NOTHING_DECLARED",
     "Callback",
     "Declared",
     "Deduplication",
@@ -480,6 +483,9 @@ class Declared:
 
     schedules: tuple[tuple[str, str, Publish], ...] = ()
     """Id, cron, and what is published."""
+
+
+NOTHING_DECLARED = Declared()
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,8 +43,8 @@ from emulator.engine.flow_control import FlowControl
 from emulator.engine.gate import Gate
 from emulator.engine.ports import Clock, Entropy, Transport
 from emulator.engine.queues import Queues
-from emulator.engine.schedules import Schedules
 from emulator.engine.scheduler import Scheduler
+from emulator.engine.schedules import Schedules
 from emulator.engine.store import Store
 from emulator.engine.url_groups import UrlGroups
 from emulator.errors import InvalidHeader, NotFound

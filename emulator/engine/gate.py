@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 
-from emulator.core.flow import Admitted, FlowUsage, admit, count_start
+from emulator.core.flow import NO_USAGE, Admitted, FlowUsage, admit, count_start
 from emulator.core.model import FlowKey, Message, Progress, Queue, State
 from emulator.engine.queue_lines import QueueLines
 
@@ -29,7 +29,7 @@ class _Line:
     """Messages in the order of arrival, each with its number."""
 
     messages: deque[tuple[int, Message]] = field(default_factory=deque)
-    usage: FlowUsage = FlowUsage()
+    usage: FlowUsage = NO_USAGE
     opens_ms: int | None = None
     """When the closed line opens by itself."""
 
@@ -143,7 +143,7 @@ class Gate:
     def usage(self, key: str) -> FlowUsage:
         """Return what of a flow-control key's limits is used."""
         line = self._lines.get(key)
-        return FlowUsage() if line is None else line.usage
+        return NO_USAGE if line is None else line.usage
 
     def reset_rate(self, key: str, now_ms: int) -> None:
         """Begin a new period for a flow-control key (FLC-27)."""

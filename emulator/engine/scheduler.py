@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from emulator.core import lifecycle
 from emulator.core.model import (
-    Outcome,
     Message,
+    Outcome,
     Progress,
     State,
     TimedOut,

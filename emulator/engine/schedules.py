@@ -54,9 +54,8 @@ class Schedules:
         now_ms = self._clock.now_ms()
         before = None if schedule_id is None else self._store.schedules.get(schedule_id)
         limit = self._limits.max_schedules
-        if before is None and limit is not None:
-            if len(self._store.schedules) >= limit:
-                raise QuotaExceeded("maxSchedules", limit, status=412)
+        if before is None and limit is not None and len(self._store.schedules) >= limit:
+            raise QuotaExceeded("maxSchedules", limit, status=412)
         schedule = Schedule(
             schedule_id=schedule_id or self._new_id(),
             cron=cron_text,

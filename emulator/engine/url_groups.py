@@ -48,9 +48,9 @@ class UrlGroups:
         """Add or change endpoints; makes the group (UGR-2). May raise QuotaExceeded."""
         before = self._store.url_groups.get(name)
         groups, members = self._limits.max_url_groups, self._limits.max_endpoints
-        if before is None and groups is not None:
-            if len(self._store.url_groups) >= groups:
-                raise QuotaExceeded("maxTopics", groups)
+        count = len(self._store.url_groups)
+        if before is None and groups is not None and count >= groups:
+            raise QuotaExceeded("maxTopics", groups)
         group = url_groups.upsert_endpoints(
             before, name, endpoints, now_ms=self._clock.now_ms()
         )
@@ -59,7 +59,7 @@ class UrlGroups:
         self._commit(Transition(url_groups=(group,)))
 
     def remove_endpoints(self, name: str, patterns: Sequence[EndpointPattern]) -> None:
-        """Remove what matches (UGR-6); with its last endpoint the group goes (UGR-10)."""
+        """Remove what matches (UGR-6); with the last endpoint the group goes (UGR-10)."""
         group = url_groups.remove_endpoints(
             self.get(name), patterns, now_ms=self._clock.now_ms()
         )

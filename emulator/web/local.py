@@ -136,7 +136,7 @@ async def get_rate_limit(request: web.Request) -> web.Response:
 
 
 async def set_rate_limit(request: web.Request) -> web.Response:
-    """``POST /_qemu/rate-limit`` with ``{"kind": "daily"}``: see ``RateLimitSwitch``."""
+    """``POST /_qemu/rate-limit`` with ``{"kind": "daily"}`` (``RateLimitSwitch``)."""
     match _parse_object(await read_body(request, _MAX_JSON_BYTES)):
         case {"kind": str(kind), **rest} if not rest:
             request.app[RATE_LIMIT].turn(kind)

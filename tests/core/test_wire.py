@@ -1,4 +1,4 @@
-"""emulator/core/wire.py: QStash's JSON, out and in."""
+"""emulator/core/wire.py: QStash's JSON."""
 
 import json
 from base64 import b64decode, b64encode
@@ -8,24 +8,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulator.core import wire
+from emulator.core.flow import FlowUsage
 from emulator.core.model import (
     Callback,
+    Destination,
+    DestinationKind,
     DlqEntry,
+    Endpoint,
     FlowControl,
+    FlowKey,
     LogEntry,
     Message,
     Options,
+    Publish,
+    Queue,
     Receipt,
     Redaction,
     Responded,
+    Schedule,
     SigningKeys,
     State,
     TimedOut,
     Unreachable,
+    UrlGroup,
 )
 from emulator.core.redaction import redact_value
-from emulator.core.wire import BatchEntry, parse_batch, parse_selection
-from emulator.errors import InvalidBody, InvalidDestination, RequestError
 
 few = settings(max_examples=50, deadline=None)
 
@@ -84,6 +91,23 @@ def a_dlq_entry(outcome=NOT_FOUND, message=None):
 
 def a_log_entry(state=State.CREATED, message=None, **changes):
     return LogEntry(T0, state, message or a_message(), **changes)
+
+
+def a_publish(**changes):
+    destination = Destination(DestinationKind.URL, "https://a.example/hook?x=1")
+    fields = {"destination": destination, "caller_ip": "127.0.0.1"}
+    return Publish(**fields | changes)
+
+
+def a_schedule(publish=None, **changes):
+    fields = {
+        "schedule_id": "scd_1",
+        "cron": "TZ=Asia/Tokyo 0 4 * * *",
+        "publish": publish or a_publish(),
+        "created_at_ms": T0,
+        "next_fire_ms": T0 + 40_000,
+    }
+    return Schedule(**fields | changes)
 
 
 # Messages
@@ -355,6 +379,267 @@ def test_the_log_redacts_a_body_and_then_encodes_it():
     assert b64decode(shown["body"]).decode() == redact_value(b"secret")
 
 
+def test_bodies_in_the_log_are_standard_base64():
+    """FMT-11: not the alphabet of URLs."""
+    shown = wire.log_entry(a_log_entry(message=a_message(body=b"\xff\xef\xfe")))
+
+    assert shown["body"] == b64encode(b"\xff\xef\xfe").decode() == "/+/+"
+
+
+# Schedules
+
+
+def test_a_plain_schedule_shows_what_is_always_present_and_no_more():
+    """SCH-20, SCH-21, SCH-24, BASE-12."""
+    assert wire.schedule(a_schedule()) == {
+        "scheduleId": "scd_1",
+        "cron": "TZ=Asia/Tokyo 0 4 * * *",
+        "destination": "https://a.example/hook?x=1",
+        "createdAt": T0,
+        "method": "POST",
+        "isPaused": False,
+        "retries": 3,
+        "callerIP": "127.0.0.1",
+        "callerIp": "127.0.0.1",
+        "nextScheduleTime": T0 + 40_000,
+    }
+
+
+def test_a_schedule_shows_all_that_was_configured():
+    """SCH-20, SCH-25, SCH-26, FMT-8, FMT-12."""
+    publish = a_publish(
+        body=b'{"hello":"world"}',
+        header=("Content-Type", "application/json", "X-A", "1", "X-A", "2"),
+        options=EVERYTHING,
+        delay_ms=10_000,
+        queue_name="q",
+    )
+    schedule = a_schedule(
+        publish,
+        is_paused=True,
+        last_fire_ms=T0 + 20,
+        last_states=(("msg_1", State.DELIVERED),),
+        error="topic g not found",
+    )
+
+    assert wire.schedule(schedule) == {
+        "scheduleId": "scd_1",
+        "cron": "TZ=Asia/Tokyo 0 4 * * *",
+        "destination": "https://a.example/hook?x=1",
+        "createdAt": T0,
+        "method": "PUT",
+        "isPaused": True,
+        "retries": 0,
+        "callerIP": "127.0.0.1",
+        "callerIp": "127.0.0.1",
+        "nextScheduleTime": T0 + 40_000,
+        "header": {"Content-Type": ["application/json"], "X-A": ["1", "2"]},
+        "body": '{"hello":"world"}',
+        "delay": 10,
+        "queueName": "q",
+        "callback": "http://a.example/cb?foo=bar",
+        "callbackHeader": {"X-Trace": ["1"]},
+        "failureCallback": "http://a.example/failed",
+        "failureCallbackHeader": {"X-F": ["2"]},
+        "retryDelayExpression": "1000 * retried",
+        "timeout": 30,
+        "label": "a",
+        "labels": ["a", "b"],
+        "flowControlKey": "k",
+        "parallelism": 2,
+        "rate": 5,
+        "period": 60,
+        "lastScheduleTime": T0 + 20,
+        "lastScheduleStates": {"msg_1": "SUCCESS"},
+        "error": "topic g not found",
+    }
+
+
+def test_the_states_of_the_last_firing_have_words_of_their_own():
+    """SCH-27: Python raises for any other word."""
+    states = {
+        "msg_1": None,
+        "msg_2": State.DELIVERED,
+        "msg_3": State.FAILED,
+        "msg_4": State.CANCELLED,
+    }
+    shown = wire.schedule(a_schedule(last_states=tuple(states.items())))
+
+    assert shown["lastScheduleStates"] == {
+        "msg_1": "IN_PROGRESS",
+        "msg_2": "SUCCESS",
+        "msg_3": "FAIL",
+        "msg_4": "FAIL",
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "shown"),
+    [
+        (DestinationKind.URL, "http://a.example", "http://a.example"),
+        (DestinationKind.URL_GROUP, "g", "g"),
+        (DestinationKind.API, "llm", "api/llm"),
+    ],
+)
+def test_a_schedules_destination_is_what_it_was_created_with(kind, text, shown):
+    """SCH-20, PUB-1."""
+    publish = a_publish(destination=Destination(kind, text))
+
+    assert wire.schedule(a_schedule(publish))["destination"] == shown
+
+
+@pytest.mark.parametrize(("given_ms", "shown_s"), [(1, 1), (1000, 1), (1500, 2)])
+def test_parts_of_seconds_are_rounded_up_where_a_schedule_shows_whole_ones(
+    given_ms, shown_s
+):
+    """SCH-20, Q-16: what is set is never shown as unset."""
+    publish = a_publish(delay_ms=given_ms, options=Options(timeout_ms=given_ms))
+    shown = wire.schedule(a_schedule(publish))
+
+    assert (shown["delay"], shown["timeout"]) == (shown_s, shown_s)
+
+
+def test_a_redacted_schedule_shows_hashes_but_its_callbacks_headers():
+    """RED-4, RED-5, RED-6, RED-9."""
+    options = Options(
+        redaction=Redaction(body=True, all_headers=True),
+        callback=Callback(url="http://a.example/", header=("X-Trace", "1")),
+    )
+    publish = a_publish(body=b"\xff", header=("X-A", "secret"), options=options)
+    shown = wire.schedule(a_schedule(publish))
+
+    assert shown["body"] == redact_value(b"\xff")
+    assert shown["header"] == {"X-A": [redact_value("secret")]}
+    assert shown["callbackHeader"] == {"X-Trace": ["1"]}
+
+
+def test_the_creator_of_a_schedule_gets_its_id():
+    """SCH-1, SCH-3."""
+    assert wire.schedule_receipt("scd_1") == {"scheduleId": "scd_1"}
+
+
+# Queues, URL groups, flow control
+
+
+def test_a_queue_shows_all_six_fields_even_if_they_are_zero_or_false():
+    """QUE-1."""
+    queue = Queue(name="q", created_at_ms=T0, updated_at_ms=T0 + 1)
+
+    assert wire.queue(queue, 0) == {
+        "name": "q",
+        "createdAt": T0,
+        "updatedAt": T0 + 1,
+        "parallelism": 1,
+        "paused": False,
+        "lag": 0,
+    }
+
+
+def test_a_queue_shows_its_configuration_and_its_lag():
+    """QUE-1."""
+    queue = Queue(
+        name="q", created_at_ms=T0, updated_at_ms=T0, parallelism=5, is_paused=True
+    )
+    shown = wire.queue(queue, 7)
+
+    assert (shown["parallelism"], shown["paused"], shown["lag"]) == (5, True, 7)
+
+
+def test_a_url_group_shows_its_endpoints_in_order_with_the_names_that_are_set():
+    """UGR-1, UGR-20: tests of SDKs compare for equality."""
+    group = UrlGroup(
+        name="g",
+        created_at_ms=T0,
+        updated_at_ms=T0 + 1,
+        endpoints=(
+            Endpoint("https://b.example/?x=1"),
+            Endpoint("https://a.example", "First endpoint"),
+        ),
+        defaults=("Upstash-Retries", "1"),
+    )
+
+    assert wire.url_group(group) == {
+        "name": "g",
+        "createdAt": T0,
+        "updatedAt": T0 + 1,
+        "endpoints": [
+            {"url": "https://b.example/?x=1"},
+            {"name": "First endpoint", "url": "https://a.example"},
+        ],
+    }
+
+
+def test_a_flow_control_key_shows_all_eleven_fields_even_if_they_are_unset():
+    """FLC-20."""
+    shown = wire.flow_key(
+        FlowKey(key="k"), usage=FlowUsage(), waitlist_size=0, now_ms=T0
+    )
+
+    assert shown == {
+        "flowControlKey": "k",
+        "waitListSize": 0,
+        "parallelismMax": 0,
+        "parallelismCount": 0,
+        "rateMax": 0,
+        "rateCount": 0,
+        "ratePeriod": 1,
+        "ratePeriodStart": 0,
+        "isPaused": False,
+        "isPinnedParallelism": False,
+        "isPinnedRate": False,
+    }
+
+
+def test_a_flow_control_key_shows_its_limits_and_what_of_them_is_used():
+    """FLC-20."""
+    key = FlowKey(
+        key="k \udcff",
+        parallelism=3,
+        rate=5,
+        period_s=60,
+        is_paused=True,
+        is_pinned_parallelism=True,
+        is_pinned_rate=True,
+    )
+    usage = FlowUsage(in_flight=2, started=4, period_start_ms=T0 + 999)
+
+    assert wire.flow_key(key, usage=usage, waitlist_size=9, now_ms=T0 + 1000) == {
+        "flowControlKey": "k \ufffd",
+        "waitListSize": 9,
+        "parallelismMax": 3,
+        "parallelismCount": 2,
+        "rateMax": 5,
+        "rateCount": 4,
+        "ratePeriod": 60,
+        "ratePeriodStart": T0 // 1000,
+        "isPaused": True,
+        "isPinnedParallelism": True,
+        "isPinnedRate": True,
+    }
+
+
+def test_a_period_that_has_passed_counts_nothing():
+    """FLC-30."""
+    key = FlowKey(key="k", rate=5, period_s=60)
+    usage = FlowUsage(started=4, period_start_ms=T0)
+    counts = [
+        wire.flow_key(key, usage=usage, waitlist_size=0, now_ms=T0 + later_ms)[
+            "rateCount"
+        ]
+        for later_ms in (59_999, 60_000)
+    ]
+
+    assert counts == [4, 0]
+
+
+def test_the_global_parallelism_shows_both_numbers_even_if_they_are_zero():
+    """FLC-29."""
+    assert wire.global_parallelism(100, 0) == {
+        "parallelismMax": 100,
+        "parallelismCount": 0,
+    }
+
+
 # Answers
 
 
@@ -501,6 +786,18 @@ options = st.builds(
 messages = st.builds(
     a_message, body=st.binary(max_size=8), header=header_maps, options=options
 )
+schedules = st.builds(
+    a_schedule,
+    st.builds(
+        a_publish,
+        body=st.binary(max_size=8),
+        header=header_maps,
+        options=options,
+        delay_ms=st.integers(0, 2000),
+    ),
+    last_fire_ms=st.none() | st.just(T0),
+    error=st.none() | header_values,
+)
 
 
 def all_values(value):
@@ -513,270 +810,22 @@ def all_values(value):
 
 
 @few
-@given(message=messages, outcome=outcomes, state=st.sampled_from(State))
-def test_nothing_rendered_is_null_or_beyond_utf_8(message, outcome, state):
+@given(
+    message=messages,
+    outcome=outcomes,
+    state=st.sampled_from(State),
+    schedule=schedules,
+)
+def test_nothing_rendered_is_null_or_beyond_utf_8(message, outcome, state, schedule):
     """BASE-12."""
     rendered = [
         wire.message(message),
         wire.dlq_entry(a_dlq_entry(outcome, message)),
         wire.log_entry(a_log_entry(state, message, outcome=outcome)),
         wire.callback_payload(message, outcome, 0, None),
+        wire.schedule(schedule),
     ]
 
     assert None not in all_values(rendered)
     text = json.dumps(rendered, ensure_ascii=False)
     assert json.loads(text.encode("utf-8")) == rendered
-
-
-# Batches
-
-
-def test_a_batch_is_read_entry_by_entry():
-    """BAT-1, BAT-2: one value or several, and null for what isn't there."""
-    body = json.dumps(
-        [
-            {
-                "destination": "https://a.example/?x=1",
-                "headers": {"Upstash-Retries": "3", "x-a": ["1", "2"], "x-b": []},
-                "body": "h\u00e9",
-                "queue": "q",
-            },
-            {"destination": "g", "headers": None, "body": None, "queue": None},
-            {"destination": "api/llm", "queue": ""},
-        ]
-    ).encode()
-
-    assert parse_batch(body) == [
-        BatchEntry(
-            destination="https://a.example/?x=1",
-            headers=(("Upstash-Retries", "3"), ("x-a", "1"), ("x-a", "2")),
-            body="h\u00e9".encode(),
-            queue_name="q",
-        ),
-        BatchEntry(destination="g"),
-        BatchEntry(destination="api/llm"),
-    ]
-
-
-def test_an_empty_batch_has_no_entries():
-    """BAT-9."""
-    assert parse_batch(b" [] ") == []
-
-
-def test_unknown_keys_of_an_entry_are_ignored():
-    """FMT-20."""
-    assert parse_batch(b'[{"destination":"g","paused":[1.5e999,{"a":null}]}]') == [
-        BatchEntry(destination="g")
-    ]
-
-
-@few
-@given(
-    st.lists(
-        st.builds(
-            BatchEntry,
-            destination=st.text(min_size=1, max_size=8),
-            headers=st.lists(st.text(max_size=4), max_size=3, unique=True).map(
-                lambda names: tuple((name, name + "!") for name in names)
-            ),
-            body=st.text(max_size=8).map(str.encode),
-            queue_name=st.none() | st.text(min_size=1, max_size=4),
-        ),
-        max_size=3,
-    )
-)
-def test_a_batch_reads_back_as_what_was_written(entries):
-    body = json.dumps(
-        [
-            {
-                "destination": entry.destination,
-                "headers": dict(entry.headers),
-                "body": entry.body.decode(),
-                "queue": entry.queue_name,
-            }
-            for entry in entries
-        ]
-    )
-
-    assert parse_batch(body.encode()) == entries
-
-
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [
-        ("{}", "it must be an array, not an object"),
-        ("null", "it must be an array, not null"),
-        ('["a"]', "[0] must be an object, not a string"),
-        ('[{"destination":"g"},7]', "[1] must be an object, not a number"),
-        ('[{"destination":5}]', "[0].destination must be a string, not a number"),
-        (
-            '[{"destination":"g","headers":[]}]',
-            "[0].headers must be an object, not an array",
-        ),
-        (
-            '[{"destination":"g","headers":{"X-A\\n":true}}]',
-            '[0].headers["X-A\\n"] must be a string, not a boolean',
-        ),
-        (
-            '[{"destination":"g","headers":{"X-A":["1",null]}}]',
-            '[0].headers["X-A"] must be a string, not null',
-        ),
-        (
-            '[{"destination":"g","body":{"a":1}}]',
-            "[0].body must be a string, not an object",
-        ),
-        ('[{"destination":"g","queue":0}]', "[0].queue must be a string, not a number"),
-        ('[{"destination":"g","queue":"a","queue":""}]', '"queue" appears twice'),
-        ('[{"destination":"g","body":"\\ud800"}]', "[0].body has half of a surrogate"),
-        (
-            '[{"destination":"g","headers":{"\\udfff":"1"}}]',
-            'the name of [0].headers["\\udfff"] has half of a surrogate',
-        ),
-    ],
-)
-def test_a_wrong_entry_is_named_by_index_and_key(body, reason):
-    """BAT-7, ERR-3."""
-    with pytest.raises(InvalidBody) as caught:
-        parse_batch(body.encode())
-
-    assert str(caught.value).startswith(f"invalid body: {reason}")
-
-
-@pytest.mark.parametrize("entry", ["{}", '{"destination":""}', '{"destination":null}'])
-def test_an_entry_needs_a_destination(entry):
-    """BAT-7, with the words of ERR-4."""
-    with pytest.raises(InvalidDestination) as caught:
-        parse_batch(f'[{{"destination":"g"}},{entry}]'.encode())
-
-    assert str(caught.value) == (
-        "a non-empty destination must be provided: [1].destination"
-    )
-
-
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [
-        (b"", "not valid JSON: Expecting value"),
-        (b"[", "not valid JSON: Expecting value"),
-        (b"[{}]]", "not valid JSON: Extra data"),
-        (b"[NaN]", "not valid JSON: NaN"),
-        (b"[-Infinity]", "not valid JSON: -Infinity"),
-        (b"\xef\xbb\xbf[]", "not valid JSON: Expecting value"),
-        (b'["\xff"]', "not UTF-8 at byte 2"),
-        ("[]".encode("utf-16"), "not UTF-8 at byte 0"),
-        (b"[" * 200_000, "nested too deeply"),
-        (b'{"a":' * 200_000, "nested too deeply"),
-        (b"[" + b"9" * 100_000 + b"]", "[0] must be an object, not a number"),
-    ],
-)
-def test_a_body_that_is_not_json_is_refused(body, reason):
-    """BAT-7: whatever it is, it is the caller's mistake and no crash."""
-    with pytest.raises(InvalidBody) as caught:
-        parse_batch(body)
-
-    assert reason in str(caught.value)
-
-
-json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(st.characters(), max_size=5)
-    | st.just("\ud800"),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["destination", "headers", "body", "queue", "x"]), inner
-        )
-    ),
-    max_leaves=12,
-)
-hostile = st.binary(max_size=40) | json_values.map(
-    lambda value: json.dumps(value).encode()
-)
-
-
-@few
-@given(hostile)
-def test_no_batch_raises_anything_but_a_request_error(body):
-    try:
-        entries = parse_batch(body)
-    except RequestError:
-        return
-
-    assert all(entry.destination for entry in entries)
-
-
-# Selections
-
-
-def test_a_selection_is_read_like_a_query():
-    """BASE-18, MSG-21, DLQ-21."""
-    body = b'{"messageIds":["a","b"],"queueName":"q","fromDate":1700000000000,"x":[]}'
-
-    assert parse_selection(body) == {
-        "messageIds": ["a", "b"],
-        "queueName": ["q"],
-        "fromDate": ["1700000000000"],
-        "x": [],
-    }
-
-
-@pytest.mark.parametrize("body", [b"", b" \r\n", b"{}"])
-def test_an_empty_selection_selects_nothing_in_particular(body):
-    """MSG-23."""
-    assert parse_selection(body) == {}
-
-
-@pytest.mark.parametrize("number", ["0", "-1", "1.50", "1e400", "9" * 5000])
-def test_a_number_is_kept_as_it_is_written(number):
-    selection = parse_selection(f'{{"count":[{number}]}}'.encode())
-
-    assert selection == {"count": [number]}
-    assert type(selection["count"][0]) is str
-
-
-@few
-@given(st.dictionaries(st.text(max_size=5), st.lists(st.text(max_size=5), max_size=3)))
-def test_a_selection_reads_back_as_what_was_written(selection):
-    assert parse_selection(json.dumps(selection).encode()) == selection
-
-
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [
-        ("null", "it must be an object, not null"),
-        ('["a"]', "it must be an object, not an array"),
-        ('{"label":null}', '"label" must be a string, not null'),
-        ('{"label":{}}', '"label" must be a string, not an object'),
-        ('{"label":["a",false]}', '"label" must be a string, not a boolean'),
-        ('{"label":[["a"]]}', '"label" must be a string, not an array'),
-        ('{"label":"\\udc00"}', '"label" has half of a surrogate pair'),
-        ('{"messageIds":["a"],"messageIds":[]}', '"messageIds" appears twice'),
-    ],
-)
-def test_anything_else_selects_nothing_at_all(body, reason):
-    """MSG-21: a selection that isn't understood must not cancel everything."""
-    with pytest.raises(InvalidBody) as caught:
-        parse_selection(body.encode())
-
-    assert str(caught.value).startswith(f"invalid body: {reason}")
-
-
-@few
-@given(hostile)
-def test_no_selection_raises_anything_but_a_request_error(body):
-    try:
-        selection = parse_selection(body)
-    except RequestError:
-        return
-
-    assert all(type(value) is str for values in selection.values() for value in values)
-
-
-def test_bodies_in_the_log_are_standard_base64():
-    """FMT-11: not the alphabet of URLs."""
-    shown = wire.log_entry(a_log_entry(message=a_message(body=b"\xff\xef\xfe")))
-
-    assert shown["body"] == b64encode(b"\xff\xef\xfe").decode() == "/+/+"
