@@ -59,7 +59,7 @@ class UrlGroups:
         self._commit(Transition(url_groups=(group,)))
 
     def remove_endpoints(self, name: str, patterns: Sequence[EndpointPattern]) -> None:
-        """Remove what matches (UGR-6); with the last endpoint the group goes (UGR-10)."""
+        """Remove what matches (UGR-6); the last one takes the group along (UGR-10)."""
         group = url_groups.remove_endpoints(
             self.get(name), patterns, now_ms=self._clock.now_ms()
         )

@@ -103,7 +103,7 @@ LIBRARY = Kind("library", (sys.executable, str(HERE / "serve.py"), "{port}"))
 START = Kind(
     "start", (sys.executable, "-m", "emulator", "start", "--port", "{port}", "--quiet")
 )
-VERBOSE = Kind("start+log", (*START.command[:-1],))
+LOGGING = Kind("start-log", START.command[:-1])
 
 
 class Server:

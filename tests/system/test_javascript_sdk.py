@@ -408,7 +408,9 @@ needs_cache_directory = pytest.mark.skipif(
 
 
 @needs_cache_directory
-@pytest.mark.parametrize("credentials", [{}, OF_THE_CLOUD], ids=["none", "the cloud's"])
+@pytest.mark.parametrize(
+    "credentials", [{}, OF_THE_CLOUD], ids=["the dev server's", "the cloud's"]
+)
 def test_dev_mode_starts_qemu_as_a_child_and_ends_it(
     scenario, fastapi_app, home_with_dev_server, credentials
 ):
