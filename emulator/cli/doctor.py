@@ -129,7 +129,7 @@ def check_loopback() -> Check:
         remedy = "Add a line to the hosts file: 127.0.0.1 localhost"
         return Check("loopback", Verdict.FAIL, detail, remedy)
     addresses = sorted(
-        {str(address[4][0]) for address in found}, key=lambda a: ":" in a
+        {str(address[4][0]) for address in found}, key=lambda a: (":" in a, a)
     )
     detail = f"localhost is {' and '.join(addresses)}"
     if any(address not in ("127.0.0.1", "::1") for address in addresses):

@@ -1,4 +1,4 @@
-"""How a command ends: the exit codes, the errors that carry one, the signals.
+"""How a command ends, and complains: exit codes, errors, warnings, signals.
 
 Every way in which a command of ours can end is a member of ``ExitCode``; the
 reference page lists the same ones. Requests to a running emulator are made here,
@@ -29,6 +29,7 @@ __all__ = [
     "ask_health",
     "call",
     "cannot_listen",
+    "configure_logging",
     "give_up_if_broken",
     "heed_signals",
 ]
@@ -81,6 +82,27 @@ class Stop(Enum):
     HANGUP = "the terminal was closed"
     UNREAD = "nobody reads the output any more"
     ORPHANED = "the parent process has ended"
+
+
+def configure_logging(verbosity: int, *, quiet: bool) -> None:
+    """Print warnings of ours in one line; everything, and in full, with ``-vv``."""
+    import logging
+
+    class OneLine(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return f"{record.levelname.lower()}: {printable(record.getMessage())}"
+
+    handler = logging.StreamHandler()
+    level = logging.ERROR if quiet else logging.WARNING
+    if verbosity >= 2:
+        level = logging.DEBUG
+        full = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+        handler.setFormatter(logging.Formatter(full))
+    else:
+        handler.setFormatter(OneLine())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(level)
 
 
 def heed_signals(ask: Callable[[Stop], None]) -> None:

@@ -15,7 +15,8 @@ from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from functools import partial
+from functools import lru_cache, partial
+from itertools import accumulate
 from typing import IO, TYPE_CHECKING, Any
 from unicodedata import combining, east_asian_width
 
@@ -30,7 +31,6 @@ __all__ = [
     "Line",
     "Style",
     "Writer",
-    "configure_logging",
     "cut",
     "format_line",
     "format_wait",
@@ -161,11 +161,10 @@ def format_line(line: Line, style: Style) -> str:
         message_id = _short_id(message_id)
     status, detail = _detail(line, style)
     paint = click.style if style.color else _unstyled
-    state = printable(line.state)
     text = "  ".join(
         (
             paint(_time(line.time_ms, style.zone), dim=True),
-            paint(state, **_STATE_COLORS.get(state, {})) + " " * (9 - len(state)),
+            _state(line.state, style.color),
             f"{message_id:<13}",
             (paint(status, **_status_color(line.status)) if status else "") + detail,
         )
@@ -175,33 +174,43 @@ def format_line(line: Line, style: Style) -> str:
 
 def _detail(line: Line, style: Style) -> tuple[str, str]:
     """Return the status, to be coloured, and the rest of what happened."""
-    call = f"{printable(line.method[:20])} {_shown_url(line.url)}"
-    deliveries = f"delivery {(line.retried or 0) + 1} of {line.max_retries + 1}"
     wait_ms = (line.next_delivery_ms or line.time_ms) - line.time_ms
     took = "" if line.duration_ms is None else f" in {format_wait(line.duration_ms)}"
     detail = ""
     match line.state:
         case "CREATED":
-            detail = _created(line, call, wait_ms, style)
+            return "", _created(line, wait_ms, style)
         case "ACTIVE" if line.retried:
-            detail = deliveries
+            detail = _delivery(line)
         case "ERROR" if line.status is not None:
             return str(line.status), took + _excerpt(line, took)
         case "ERROR":
             detail = (line.error or "").removeprefix("context deadline exceeded: ")
         case "RETRY":
-            which = "again" if line.retried is None else deliveries
+            which = "again" if line.retried is None else _delivery(line)
             detail = f"{which} in {format_wait(wait_ms)}"
         case "DELIVERED" if line.status is not None:
             return str(line.status), took
         case "DELIVERED":
-            detail = call
+            detail = _call(line)
         case "FAILED":
             detail = "in the DLQ" + (f" as {line.dlq_id}" if line.dlq_id else "")
     return "", cut(printable(detail[:400]), _DETAIL_COLUMNS)
 
 
-def _created(line: Line, call: str, wait_ms: int, style: Style) -> str:
+def _call(line: Line) -> str:
+    """Return method and URL, without ``http://``, and without name and password."""
+    url = line.url[:400]
+    if "@" in url:
+        url = re.sub(r"^(https?://)[^/?#@]*@", r"\1", url, flags=re.IGNORECASE)
+    return printable(f"{line.method[:20]} {url.removeprefix('http://')}")
+
+
+def _delivery(line: Line) -> str:
+    return f"delivery {(line.retried or 0) + 1} of {line.max_retries + 1}"
+
+
+def _created(line: Line, wait_ms: int, style: Style) -> str:
     extras = "  " + line.origin if line.origin else ""
     if line.callback_of is not None:
         source = line.callback_of if style.full_ids else _short_id(line.callback_of)
@@ -209,7 +218,7 @@ def _created(line: Line, call: str, wait_ms: int, style: Style) -> str:
     if wait_ms > 0:
         extras += f"  in {format_wait(wait_ms)}"
     extras = cut(printable(extras), 36)
-    return cut(call, _DETAIL_COLUMNS - len(extras)) + extras
+    return cut(_call(line), _DETAIL_COLUMNS - len(extras)) + extras
 
 
 def _excerpt(line: Line, took: str) -> str:
@@ -228,22 +237,29 @@ def _origin(queue: str | None, url_group: str | None, schedule: str | None) -> s
 
 def _time(time_ms: int, zone: tzinfo | None) -> str:
     try:
-        moment = datetime.fromtimestamp(time_ms // 1000, tz=UTC).astimezone(zone)
+        return f"{_time_of_day(time_ms // 1000, zone)}.{time_ms % 1000:03}"
     except (ValueError, OverflowError, OSError):
         return f"{time_ms:>12}"  # a virtual clock can show the year 200000
-    return f"{moment:%H:%M:%S}.{time_ms % 1000:03}"
+
+
+@lru_cache(maxsize=64)
+def _time_of_day(time_s: int, zone: tzinfo | None) -> str:
+    return f"{datetime.fromtimestamp(time_s, tz=UTC).astimezone(zone):%H:%M:%S}"
+
+
+@lru_cache(maxsize=64)
+def _state(state: str, color: bool) -> str:
+    shown = printable(state)
+    padding = " " * (9 - len(shown))
+    if color:
+        shown = click.style(shown, **_STATE_COLORS.get(state, {}))
+    return shown + padding
 
 
 def _short_id(message_id: str) -> str:
     if len(message_id) <= 13:
         return message_id
     return f"{message_id[:8]}…{message_id[-4:]}"
-
-
-def _shown_url(url: str) -> str:
-    """Leave out ``http://``, and a name and password if there are any."""
-    text = re.sub(r"^(https?://)[^/?#@]*@", r"\1", url[:400])
-    return printable(text.removeprefix("http://"))
 
 
 def _status_color(status: int | None) -> dict[str, Any]:
@@ -277,14 +293,9 @@ def cut(text: str, columns: int) -> str:
     ]
     if sum(widths) <= columns:
         return text
-    used = 1  # the ellipsis
-    kept = ""
-    for character, width in zip(text, widths, strict=True):
-        used += width
-        if used > columns:
-            break
-        kept += character
-    return kept + "…"
+    # One column is for the ellipsis.
+    fitting = sum(total < columns for total in accumulate(widths))
+    return text[:fitting] + "…"
 
 
 def format_wait(wait_ms: int) -> str:
@@ -327,27 +338,6 @@ def wants_color(
     if any(value not in ("", "0") for value in forced):
         return True
     return environ.get("TERM") != "dumb" and stream is not None and stream.isatty()
-
-
-def configure_logging(verbosity: int, *, quiet: bool) -> None:
-    """Print warnings of ours in one line; everything, and in full, with ``-vv``."""
-    import logging
-
-    class OneLine(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            return f"{record.levelname.lower()}: {printable(record.getMessage())}"
-
-    handler = logging.StreamHandler()
-    level = logging.ERROR if quiet else logging.WARNING
-    if verbosity >= 2:
-        level = logging.DEBUG
-        full = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-        handler.setFormatter(logging.Formatter(full))
-    else:
-        handler.setFormatter(OneLine())
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(level)
 
 
 class Writer:

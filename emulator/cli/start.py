@@ -23,13 +23,13 @@ from emulator.cli.exit_codes import (
     ExitCode,
     Stop,
     cannot_listen,
+    configure_logging,
     give_up_if_broken,
     heed_signals,
 )
 from emulator.cli.output import (
     Style,
     Writer,
-    configure_logging,
     format_line,
     line_of_entry,
     plural,

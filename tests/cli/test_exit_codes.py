@@ -4,6 +4,7 @@ import asyncio
 import errno
 import io
 import json
+import logging
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from emulator.cli.exit_codes import (
     ask_health,
     call,
     cannot_listen,
+    configure_logging,
     give_up_if_broken,
     heed_signals,
 )
@@ -335,3 +337,50 @@ def test_a_good_stream_and_a_missing_one_are_left_alone():
     give_up_if_broken(stream)
 
     assert not stream.closed
+
+
+# Warnings
+
+
+@pytest.fixture
+def root_logger():
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield root
+    root.setLevel(level)
+    for handler in set(root.handlers) - set(handlers):
+        root.removeHandler(handler)
+
+
+def broken():
+    try:
+        raise RuntimeError("the reason")
+    except RuntimeError:
+        logging.getLogger("emulator.x").exception("it broke:\x1b %s", "here")
+
+
+def test_a_warning_is_one_line_without_a_traceback(root_logger, capsys):
+    configure_logging(0, quiet=False)
+    broken()
+    logging.getLogger("emulator.x").warning("beware")
+    logging.getLogger("emulator.x").info("not shown")
+
+    assert capsys.readouterr().err == "error: it broke:\\x1b here\nwarning: beware\n"
+
+
+def test_quiet_shows_errors_alone(root_logger, capsys):
+    configure_logging(0, quiet=True)
+    logging.getLogger("emulator.x").warning("beware")
+    broken()
+
+    assert capsys.readouterr().err == "error: it broke:\\x1b here\n"
+
+
+def test_very_verbose_shows_everything_with_logger_names(root_logger, capsys):
+    configure_logging(2, quiet=False)
+    logging.getLogger("emulator.x").debug("detail")
+    broken()
+    err = capsys.readouterr().err
+
+    assert "DEBUG emulator.x: detail" in err
+    assert "RuntimeError: the reason" in err

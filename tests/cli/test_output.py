@@ -1,7 +1,6 @@
 """The terminal's lines."""
 
 import io
-import logging
 import threading
 from base64 import b64encode
 from dataclasses import replace
@@ -481,47 +480,3 @@ def test_the_writer_gives_up_on_a_stream_that_does_not_take_anything():
     assert not writer.close(0.01)
     release.set()
     assert writer.close(5)
-
-
-@pytest.fixture
-def root_logger():
-    root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
-    yield root
-    root.setLevel(level)
-    for handler in set(root.handlers) - set(handlers):
-        root.removeHandler(handler)
-
-
-def broken():
-    try:
-        raise RuntimeError("the reason")
-    except RuntimeError:
-        logging.getLogger("emulator.x").exception("it broke:\x1b %s", "here")
-
-
-def test_a_warning_is_one_line_without_a_traceback(root_logger, capsys):
-    output.configure_logging(0, quiet=False)
-    broken()
-    logging.getLogger("emulator.x").warning("beware")
-    logging.getLogger("emulator.x").info("not shown")
-
-    assert capsys.readouterr().err == "error: it broke:\\x1b here\nwarning: beware\n"
-
-
-def test_quiet_shows_errors_alone(root_logger, capsys):
-    output.configure_logging(0, quiet=True)
-    logging.getLogger("emulator.x").warning("beware")
-    broken()
-
-    assert capsys.readouterr().err == "error: it broke:\\x1b here\n"
-
-
-def test_very_verbose_shows_everything_with_logger_names(root_logger, capsys):
-    output.configure_logging(2, quiet=False)
-    logging.getLogger("emulator.x").debug("detail")
-    broken()
-    err = capsys.readouterr().err
-
-    assert "DEBUG emulator.x: detail" in err
-    assert "RuntimeError: the reason" in err

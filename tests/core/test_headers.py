@@ -1,4 +1,4 @@
-"""emulator/core/headers.py: a request to publish, read and checked."""
+"""emulator/core/headers.py: requests to publish, schedule and retry, read whole."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -7,12 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emulator.core.configuration_headers import CONFIGURATION_HEADERS
 from emulator.core.header_map import build, grouped, pairs
 from emulator.core.headers import (
-    CONFIGURATION_HEADERS,
     Overrides,
+    ScheduleRequest,
+    has_cron,
     parse_overrides,
     parse_publish,
+    parse_schedule,
 )
 from emulator.core.limits import PROFILES
 from emulator.core.model import (
@@ -28,6 +31,7 @@ from emulator.core.model import (
 from emulator.errors import (
     InvalidDestination,
     InvalidHeader,
+    InvalidParameter,
     NotSupported,
     QuotaExceeded,
     RequestError,
@@ -50,9 +54,14 @@ def an_incoming(*headers, **changes):
     return Incoming(**({"destination": URL, "headers": headers} | changes))
 
 
-def parse(*headers, limits=PAYG, defaults=(), **changes):
-    incoming = an_incoming(*headers, **changes)
-    return parse_publish(incoming, limits=limits, now_ms=T0, defaults=defaults)
+def parse(*headers, limits=PAYG, defaults=(), queue_name=None, **changes):
+    return parse_publish(
+        an_incoming(*headers, **changes),
+        limits=limits,
+        now_ms=T0,
+        defaults=defaults,
+        queue_name=queue_name,
+    )
 
 
 def refusal(*headers, **changes):
@@ -597,35 +606,6 @@ EXAMPLES = {
     "Upstash-Redact-Fields": [("Upstash-Redact-Fields", "body")],
 }
 
-WITHOUT_EFFECT = {"Upstash-Telemetry-<Name>"}  # ENV-13: accepted and discarded
-
-REFUSED = {
-    "Upstash-Cron": ("Upstash-Cron", "* * * * *"),
-    "Upstash-Workflow-<Name>": ("Upstash-Workflow-RunId", "wfr_1"),
-}
-
-# Read here; the engine refuses them.
-FLOW_CONTROL = {"Upstash-Flow-Control-Key", "Upstash-Flow-Control-Value"}
-
-ONLY_WITH_A_CRON = {"Upstash-Schedule-Id", "Upstash-Queue-Name"}  # scope S
-
-
-def names(*, supported):
-    return {
-        header.name
-        for header in CONFIGURATION_HEADERS
-        if header.is_supported is supported
-    }
-
-
-def test_the_table_names_every_header_once():
-    """HDR-4."""
-    listed = [header.name for header in CONFIGURATION_HEADERS]
-
-    assert len(listed) == len(set(listed))
-    assert names(supported=True) == set(EXAMPLES) - FLOW_CONTROL | WITHOUT_EFFECT
-    assert names(supported=False) == set(REFUSED) | FLOW_CONTROL | ONLY_WITH_A_CRON
-
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_header_of_the_table_has_an_effect(name):
@@ -636,32 +616,219 @@ def test_every_header_of_the_table_has_an_effect(name):
     assert parse(*others, last) != parse(*others)
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_is_not_there_yet_is_refused_and_never_dropped(name):
-    """SCH-3, HDR-6."""
-    with pytest.raises(NotSupported) as caught:
-        parse(REFUSED[name])
+@pytest.mark.parametrize("name", ["Upstash-Schedule-Id", "Upstash-Queue-Name"])
+def test_a_schedules_headers_mean_nothing_to_a_publish(name):
+    """HDR-4: scope S."""
+    assert parse((name, "a b")) == parse()
 
-    assert caught.value.status == 501
+
+def test_every_header_of_the_table_is_tried_here():
+    """HDR-4."""
+    of_publish = {
+        header.name
+        for header in CONFIGURATION_HEADERS
+        if header.is_supported and "P" in header.scope
+    }
+
+    # ENV-13: telemetry is accepted and discarded. A cron makes a schedule.
+    assert of_publish - {"Upstash-Telemetry-<Name>", "Upstash-Cron"} == set(EXAMPLES)
+
+
+# Queues
+
+
+@pytest.mark.parametrize("headers", [(), (("Upstash-Delay", "1s"),)])
+def test_a_publish_to_a_queue_keeps_its_name(headers):
+    """ENQ-1, BAT-1."""
+    assert parse(*headers, queue_name="q-1").queue_name == "q-1"
+    assert parse(*headers).queue_name is None
+
+
+def test_a_bad_name_of_a_queue_is_refused():
+    """ENQ-3, FMT-19."""
+    with pytest.raises(InvalidParameter, match=r"^invalid queueName "):
+        parse(queue_name="a b")
+
+
+# Schedules
+
+
+def schedule(*headers, limits=PAYG, defaults=(), cron="* * * * *", **changes):
+    incoming = an_incoming(("Upstash-Cron", cron), *headers, **changes)
+    return parse_schedule(incoming, limits=limits, now_ms=T0, defaults=defaults)
+
+
+def schedule_refusal(*headers, **changes):
+    with pytest.raises(RequestError) as caught:
+        schedule(*headers, **changes)
+    assert caught.value.status == 400
+    return str(caught.value)
+
+
+def test_a_schedule_is_a_cron_and_what_it_publishes():
+    """SCH-1, SCH-2, SCH-13."""
+    request = schedule(body=b"{}", caller_ip="127.0.0.1")
+
+    assert request == ScheduleRequest(
+        publish=parse(body=b"{}", caller_ip="127.0.0.1"), cron="* * * * *"
+    )
+
+
+def test_a_schedule_keeps_its_messages_configuration():
+    """SCH-16, SCH-17, HDR-4."""
+    headers = (
+        ("Content-Type", "application/json"),
+        ("Upstash-Method", "PUT"),
+        ("Upstash-Retries", "0"),
+        ("Upstash-Forward-X", "1"),
+        ("Upstash-Flow-Control-Key", "k"),
+    )
+    request = schedule(
+        *headers, ("Upstash-Schedule-Id", "my-id.1"), ("Upstash-Queue-Name", "q")
+    )
+
+    assert request.schedule_id == "my-id.1"
+    assert request.publish == parse(*headers, queue_name="q")
 
 
 @pytest.mark.parametrize(
-    ("name", "feature"),
+    ("cron", "shown"),
     [
-        ("upstash-cron", "Upstash-Cron"),
-        ("Upstash-Workflow-RunId", "Upstash Workflow"),
-        ("upstash-workflow-init", "Upstash Workflow"),
+        ("*/10 * * * * ", "*/10 * * * *"),
+        ("\tTZ=Asia/Tokyo @daily", "TZ=Asia/Tokyo @daily"),
     ],
 )
-def test_a_refusal_names_the_feature(name, feature):
-    with pytest.raises(NotSupported, match=f"^{feature} is not supported yet$"):
-        parse(parameters=((name, "1"),))
+def test_a_cron_is_reported_without_the_blanks_around_it(cron, shown):
+    """SCH-5."""
+    assert schedule(cron=cron).cron == shown
 
 
-@pytest.mark.parametrize("name", ONLY_WITH_A_CRON)
-def test_a_schedules_headers_mean_nothing_to_a_publish(name):
-    """HDR-4: scope S."""
-    assert parse((name, "x")) == parse()
+def test_a_cron_may_be_a_parameter():
+    """HDR-2."""
+    incoming = an_incoming(parameters=(("upstash-cron", "@daily"),))
+    request = parse_schedule(incoming, limits=PAYG, now_ms=T0)
+
+    assert request.cron == "@daily"
+
+
+@pytest.mark.parametrize("cron", ["", " "])
+def test_a_schedule_needs_a_cron(cron):
+    """SCH-2."""
+    assert schedule_refusal(cron=cron) == (
+        'invalid Upstash-Cron "": must be given, as in */10 * * * *'
+    )
+
+
+def test_a_cron_that_cannot_be_read_is_refused():
+    """SCH-2."""
+    assert schedule_refusal(cron="61 * * * *").startswith(
+        'invalid Upstash-Cron "61 * * * *": minute can\'t be "61"'
+    )
+
+
+def test_a_cron_that_never_fires_is_refused():
+    """SCH-2, SCH-36: on that Sunday, there is no such hour."""
+    cron = "CRON_TZ=Europe/Berlin 30 2 25-31 3 */7"
+
+    assert schedule_refusal(cron=cron) == f'invalid Upstash-Cron "{cron}": never fires'
+
+
+@pytest.mark.parametrize("name", ["Upstash-Schedule-Id", "Upstash-Queue-Name"])
+def test_names_of_a_schedule_are_checked(name):
+    """SCH-8, SCH-16, FMT-19."""
+    assert schedule_refusal((name, "a b")).startswith(f'invalid {name} "a b": ')
+
+
+def test_a_delay_is_that_of_the_messages():
+    """SCH-14, LIM-3."""
+    assert schedule(("Upstash-Delay", "10s")).publish.delay_ms == 10_000
+    assert schedule_refusal(("Upstash-Delay", "8d"), limits=FREE) == (
+        "quota maxDelay exceeded, current limit: 604800"
+    )
+
+
+@pytest.mark.parametrize("value", ["1", "true", "a:b"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Upstash-Not-Before",
+        "Upstash-Deduplication-Id",
+        "Upstash-Content-Based-Deduplication",
+    ],
+)
+def test_what_schedules_do_not_have_is_ignored_whatever_it_says(name, value):
+    """SCH-14, SCH-15."""
+    assert schedule((name, value)) == schedule()
+
+
+def test_a_schedule_may_forward_the_headers_of_the_request_that_creates_it():
+    """HDR-34."""
+    request = schedule(("X-A", "1"), ("Upstash-Header-Forward", "true"))
+
+    assert request.publish.header == ("X-A", "1")
+
+
+def test_a_schedule_may_go_to_a_group_and_take_its_defaults():
+    """SCH-12, UGR-19, HDR-3."""
+    request = schedule(
+        ("Upstash-Retries", "1"),
+        destination="g",
+        defaults=("Upstash-Retries", "2", "Upstash-Method", "PUT"),
+    )
+
+    assert request.publish.destination == Destination(DestinationKind.URL_GROUP, "g")
+    assert request.publish.options == Options(retries=1, method="PUT")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"destination": "ftp://x"},
+        {"destination": ""},
+        {"body": b"1234", "limits": replace(PAYG, max_message_bytes=3)},
+        {"headers": (("Upstash-Retries", "1"),)},
+        {"headers": (("Upstash-Cron", "* * * * *"), ("Upstash-Retries", "1000"))},
+        {"headers": (("Upstash-Cron", "* * * * *"), ("Upstash-Forward-X", "\n"))},
+    ],
+)
+def test_what_a_publish_may_not_a_schedule_may_not_either(changes):
+    """SCH-2, SCH-12, LIM-2, LIM-4."""
+    limits = changes.get("limits", PAYG)
+    fields = {name: changes[name] for name in changes if name != "limits"}
+
+    with pytest.raises(RequestError):
+        parse_schedule(an_incoming(**fields), limits=limits, now_ms=T0)
+
+
+@pytest.mark.parametrize("name", ["Upstash-Cron", "upstash-cron", "UPSTASH-CRON"])
+def test_a_cron_tells_a_schedule_from_a_publish(name):
+    """SCH-3, PUB-44."""
+    assert has_cron(an_incoming(("X-A", "1"), (name, "* * * * *")))
+    assert has_cron(an_incoming(parameters=((name.lower(), "x"),)))
+    assert not has_cron(an_incoming((name, " "), ("X-A", "1")))
+
+
+@pytest.mark.parametrize("source", ["headers", "parameters", "defaults"])
+def test_a_cron_where_no_schedule_is_created_is_refused_and_never_dropped(source):
+    """SCH-3: in a batch, an enqueue, or a group's defaults."""
+    cron = ("Upstash-Cron", "* * * * *")
+    given = cron if source == "defaults" else (cron,)
+
+    assert refusal(**{source: given}) == (
+        'invalid Upstash-Cron "* * * * *": '
+        "a schedule is created by /v2/schedules or /v2/publish, not here"
+    )
+
+
+@few
+@given(
+    st.text(max_size=20) | st.sampled_from(["@daily", "TZ=UTC * * * * *"]),
+    st.text(max_size=5),
+)
+def test_no_schedule_raises_anything_but_request_errors(cron, name):
+    """ERR-1."""
+    with suppress(RequestError):
+        assert schedule(("Upstash-Schedule-Id", name), cron=cron).cron in cron
 
 
 # Overrides
@@ -729,7 +896,8 @@ def test_a_retried_message_is_not_deduplicated():
         (("Upstash-Delay", "x"), InvalidHeader),
         (("Upstash-Retries", "1000"), QuotaExceeded),
         (("Upstash-Delay", "366d"), QuotaExceeded),
-        (("Upstash-Cron", "* * * * *"), NotSupported),
+        (("Upstash-Cron", "* * * * *"), InvalidHeader),
+        (("Upstash-Workflow-RunId", "wfr_1"), NotSupported),
     ],
 )
 def test_overrides_are_checked_before_they_are_applied(header, error):

@@ -48,6 +48,7 @@ PATIENCE_S = 20
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
+# The first of the public dev users (ENV-11).
 TOKEN = "eyJVc2VySUQiOiJkZWZhdWx0VXNlciIsIlBhc3N3b3JkIjoiZGVmYXVsdFBhc3N3b3JkIn0="
 CURRENT_KEY = "sig_7kYjw48mhY7kAjqNGcy6cr29RJ6r"
 NEXT_KEY = "sig_5ZB6DVzB1wjE8S6rZ7eenA8Pdnhs"
@@ -106,12 +107,11 @@ def read_json_lines(
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
-    """Return this process's environment without what would configure a process."""
-    prefixes = ("QSTASH_", "QEMU_", "UPSTASH_", "NODE_")
+    """Return this process's environment without what the JavaScript SDK also reads."""
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(prefixes)
+        if not name.startswith(("UPSTASH_", "NODE_"))
     }
     return kept | variables
 
@@ -317,7 +317,9 @@ def fastapi_app() -> Iterator[App]:
 
     config = uvicorn.Config(asgi, lifespan="off", ws="none", log_level="warning")
     uvicorn_server = uvicorn.Server(config)
-    thread = Thread(target=uvicorn_server.run, kwargs={"sockets": [listener]})
+    thread = Thread(
+        target=uvicorn_server.run, kwargs={"sockets": [listener]}, daemon=True
+    )
     thread.start()
     yield app
     uvicorn_server.should_exit = True
@@ -340,7 +342,7 @@ def flask_app() -> Iterator[App]:
                 *app.receive(call.method, target, dict(call.headers), call.get_data())
             )
 
-        thread = Thread(target=flask_server.serve_forever)
+        thread = Thread(target=flask_server.serve_forever, daemon=True)
         thread.start()
         yield app
         flask_server.shutdown()

