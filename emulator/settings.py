@@ -102,6 +102,12 @@ class Settings:
     routes: tuple[Route, ...] = ()
     """Hosts whose messages are delivered elsewhere."""
 
+    allowed_hosts: tuple[str, ...] = ()
+    """Names that requests may give as ``Host``, besides those nobody can own."""
+
+    allowed_origins: tuple[str, ...] = ("https://console.upstash.com",)
+    """Web pages that may call, besides those of this machine (BASE-14)."""
+
     llm_upstream: str | None = None
     """The URL that ``api/llm`` is delivered to; ``None``: it can't be (LLM-1)."""
 

@@ -16,7 +16,7 @@ from emulator.core import wire
 from emulator.engine.tenants import Tenants
 from emulator.errors import NotSupported, RequestError
 from emulator.settings import Settings
-from emulator.web import local, responses
+from emulator.web import guard, responses
 from emulator.web.auth import authenticate
 from emulator.web.call import RATE_LIMIT, SETTINGS, STARTED_AT_MS, TENANTS, Call
 from emulator.web.incoming import raw_target
@@ -49,10 +49,12 @@ def build_app(
 async def _answer(request: web.Request) -> web.StreamResponse:
     target = raw_target(request)
     try:
+        settings = request.app[SETTINGS]
+        guard.check(request, settings)
+        if request.method == "OPTIONS":
+            return guard.preflight(request, settings)
         if target.lower().startswith("/_qemu/"):
             return await _answer_local(request, target)
-        if request.method == "OPTIONS":
-            return _preflight(request)
         return await _answer_call(request, target)
     except RequestError as error:
         return responses.error(error)
@@ -79,7 +81,6 @@ async def _answer_call(request: web.Request, target: str) -> web.StreamResponse:
 
 
 async def _answer_local(request: web.Request, target: str) -> web.StreamResponse:
-    local.guard(request)
     match = _LOCAL_ROUTER.match(request.method, target)
     if match is None:
         return _unknown_path(request, target)
@@ -95,22 +96,6 @@ def _unknown_path(request: web.Request, target: str) -> web.Response:
     )
 
 
-def _preflight(request: web.Request) -> web.Response:
-    """Let a browser on any page call the API: it needs the token anyway (BASE-14)."""
-    headers = {
-        "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE",
-        "Access-Control-Max-Age": "86400",
-        # The vendor's console is a public page that asks for a private address.
-        "Access-Control-Allow-Private-Network": "true",
-    }
-    asked_for = request.headers.get("Access-Control-Request-Headers")
-    if asked_for is not None:
-        headers["Access-Control-Allow-Headers"] = asked_for
-    return web.Response(status=204, headers=headers)
-
-
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers["Qemu-Version"] = __version__
-    if not raw_target(request).lower().startswith("/_qemu/"):
-        response.headers["Access-Control-Allow-Origin"] = "*"
-        response.headers["Access-Control-Expose-Headers"] = "*"
+    guard.add_cors_headers(request, response, request.app[SETTINGS])

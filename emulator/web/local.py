@@ -1,8 +1,6 @@
 """What is ours, under ``/_qemu``: health, reset, clock, live feed.
 
-Needs no token, so it is guarded against web pages instead: a page that a developer
-happens to visit can reach loopback too. ``guard`` refuses names that aren't this
-machine's (DNS rebinding) and writes that come from another origin (CSRF).
+Needs no token: ``guard.py`` keeps web pages out.
 """
 
 from __future__ import annotations
@@ -10,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from ipaddress import ip_address
 from typing import Any
 
 from aiohttp import web
@@ -20,7 +17,7 @@ from emulator.core import wire
 from emulator.core.duration import parse_duration_ms
 from emulator.engine.clock import VirtualClock
 from emulator.engine.feed import FeedItem
-from emulator.errors import Forbidden, InvalidBody, InvalidParameter
+from emulator.errors import InvalidBody, InvalidParameter
 from emulator.web.call import RATE_LIMIT, SETTINGS, STARTED_AT_MS, TENANTS
 from emulator.web.incoming import read_body
 from emulator.web.rate_limit import KINDS
@@ -31,7 +28,6 @@ __all__ = [
     "feed",
     "get_clock",
     "get_rate_limit",
-    "guard",
     "health",
     "reset",
     "set_rate_limit",
@@ -39,38 +35,6 @@ __all__ = [
 
 _MAX_JSON_BYTES = 65_536
 _HEARTBEAT_S = 15.0
-
-
-def guard(request: web.Request) -> None:
-    """Raise ``Forbidden`` for a foreign host name, or a write from a foreign origin."""
-    host = request.headers.get("Host", "")
-    if not _is_local(_hostname(host), request.app[SETTINGS].host):
-        raise Forbidden(
-            f"host {host!r} is not this machine's: "
-            "use localhost, an IP address, or the name given to --host"
-        )
-    origin = request.headers.get("Origin")
-    if request.method not in ("GET", "HEAD") and origin is not None:
-        scheme, _, origin_host = origin.partition("://")
-        if scheme not in ("http", "https") or origin_host.lower() != host.lower():
-            raise Forbidden(f"origin {origin!r} may not change anything here")
-
-
-def _hostname(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0].lower()
-
-
-def _is_local(name: str, configured: str) -> bool:
-    # A rebinding attack needs a name that its author controls: addresses are safe.
-    if name in ("localhost", configured.lower()) or name.endswith(".localhost"):
-        return True
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 async def health(request: web.Request) -> web.Response:

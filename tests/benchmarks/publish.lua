@@ -33,8 +33,8 @@ response = function(status)
   answered = answered + 1
   if answered == most then
     wrk.thread:stop()
-    -- wrk itself would sleep until its time is over.
-    io.popen("kill -INT $PPID")
+    -- wrk itself would sleep until its time is over, and may miss one signal.
+    io.popen("while kill -INT $PPID; do sleep 0.01; done 2>/dev/null")
   end
 end
 
