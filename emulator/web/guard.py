@@ -25,7 +25,7 @@ from emulator.settings import Settings
 
 __all__ = ["add_cors_headers", "check", "preflight"]
 
-_OURS = ("localhost", "local", "internal", "test", "home.arpa")
+_OURS = (".localhost", ".local", ".internal", ".test", ".home.arpa")
 """Endings that nobody can register (RFC 6761, 6762, 8375)."""
 
 _READING = ("GET", "HEAD", "OPTIONS")
@@ -99,8 +99,8 @@ def _is_nobodys(name: str) -> bool:
     """Whether no stranger can make this name point here."""
     return (
         "." not in name
-        or name.endswith(tuple(f".{end}" for end in _OURS))
-        or (_is_address(name))
+        or name.endswith(_OURS)
+        or _is_address(name)
     )
 
 
