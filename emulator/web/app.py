@@ -58,8 +58,10 @@ async def _answer(request: web.Request) -> web.StreamResponse:
         return await _answer_call(request, target)
     except RequestError as error:
         return responses.error(error)
-    except (ConnectionError, web.HTTPException):
+    except web.HTTPException:
         raise
+    except ConnectionError:
+        return web.Response(status=400)  # the caller has left: nobody reads it
     except Exception:
         # A mistake of ours: the caller hears of it, and the next request is served.
         logger.exception("%s %s broke", request.method, target.partition("?")[0])

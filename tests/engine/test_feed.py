@@ -60,6 +60,20 @@ async def test_a_listener_waits_for_what_comes():
     assert shown(await listening) == [(1, "a", 1)]
 
 
+async def test_a_listener_that_has_read_waits_again():
+    feed = Feed()
+    subscription = feed.subscribe()
+    feed.emit("a", entries(1))
+    await batch(subscription)
+
+    listening = asyncio.ensure_future(anext(aiter(subscription)))
+    await asyncio.sleep(0)
+    assert not listening.done()
+
+    feed.emit("a", entries(2))
+    assert shown(await listening) == [(2, "a", 2)]
+
+
 async def test_nothing_comes_twice():
     feed = Feed()
     subscription = feed.subscribe()

@@ -16,6 +16,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -466,16 +467,22 @@ def scenario(node: str, server: Server) -> Callable[..., list[dict[str, Any]]]:
     def run(
         file: str, *arguments: Any, stdin: str = "", **variables: str
     ) -> list[dict[str, Any]]:
-        process = subprocess.run(
+        process = subprocess.Popen(
             [node, file, *map(json.dumps, arguments)],
             cwd=JAVASCRIPT,
             env=clean_environment(**(server.environment | variables)),
-            input=stdin,
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=PATIENCE_S,
+            start_new_session=True,
         )
-        assert process.returncode == 0, process.stderr
-        return [json.loads(line) for line in process.stdout.splitlines()]
+        try:
+            stdout, stderr = process.communicate(stdin, PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # what it has started, too
+            stdout, stderr = process.communicate()
+        assert process.returncode == 0, stderr
+        return [json.loads(line) for line in stdout.splitlines()]
 
     return run

@@ -512,7 +512,11 @@ async def test_a_retry_makes_a_new_message_of_an_entry():
         [pair for pair in request.headers if pair[0] not in changing]
         for request in (first, second)
     )
-    assert (second.method, second.url, second.body) == ("POST", "http://a/?b=%2F", b"\xff")
+    assert (second.method, second.url, second.body) == (
+        "POST",
+        "http://a/?b=%2F",
+        b"\xff",
+    )
     assert after == before
     assert ("Upstash-Retried", "0") in after
 

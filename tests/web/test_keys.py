@@ -113,9 +113,7 @@ async def test_a_reset_brings_the_published_keys_back():
 async def test_keys_are_never_in_a_destinations_reach():
     """DLV-3: a delivery carries no key and no token."""
     async with serve() as api:
-        await api.publish(
-            HOOK, headers=[("Upstash-Header-Forward", "true")], body=b"x"
-        )
+        await api.publish(HOOK, headers=[("Upstash-Header-Forward", "true")], body=b"x")
         await api.settle()
         (request,) = api.transport.requests
 

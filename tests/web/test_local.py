@@ -264,13 +264,12 @@ async def test_the_clock_turns_for_every_user():
 async def test_two_who_turn_the_clock_at_once_take_turns():
     async with serve() as api:
         await api.publish(headers=[("Upstash-Delay", "90m")])
-        answers = await asyncio.gather(
-            advance(api, '{"by":"1h"}'), advance(api, f'{{"to":{T0 + 2 * HOUR_MS}}}')
-        )
-        now = (await call(api, "GET", "/_qemu/clock")).json["now"]
+        answers = await asyncio.gather(*[advance(api, '{"by":"1h"}') for _ in range(2)])
 
-    assert [answer.status for answer in answers] == [200, 200]
-    assert now == T0 + 2 * HOUR_MS
+    assert sorted(answer.json["now"] for answer in answers) == [
+        T0 + HOUR_MS,
+        T0 + 2 * HOUR_MS,
+    ]
     assert len(api.transport.requests) == 1
 
 
