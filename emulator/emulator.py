@@ -38,8 +38,6 @@ _BACKLOG = 1_024
 
 _PORT_TRIES = 20
 
-_REACHED_BY = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}
-
 
 class Emulator:
     """A local QStash: ``async with Emulator(Settings(port=0)) as emulator: …``.
@@ -79,8 +77,7 @@ class Emulator:
     @property
     def url(self) -> str:
         """What ``QSTASH_URL`` is set to."""
-        host = _REACHED_BY.get(self.settings.host, self.settings.host)
-        return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
+        return self.settings.url_at(self._port)
 
     @property
     def pending(self) -> int:

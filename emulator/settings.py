@@ -6,8 +6,10 @@ came from. What can't be used raises ``SettingsError`` on construction.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
+from emulator.core.destination import url_problem
 from emulator.core.limits import PROFILES, Limits, limits_of
 from emulator.core.model import NOTHING_DECLARED, Declared, SigningKeys
 from emulator.core.reroute import Route
@@ -19,6 +21,13 @@ CLOCKS = ("real", "virtual")
 
 REGIONS = ("EU-CENTRAL-1", "US-EAST-1")
 """The values of ``Upstash-Region`` (DLV-2)."""
+
+_REACHED_BY = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}
+"""How this machine reaches what listens on several addresses."""
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]+")
+
+_HOST_NAME = re.compile(r"[a-z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,9 +149,26 @@ class Settings:
             "start_time",
             "must lie between 1970 and the year 287396",
         )
+        _check(
+            all(_HOST_NAME.fullmatch(name) for name in self.allowed_hosts),
+            "allowed_hosts",
+            "must be names in lower case, without scheme and port",
+        )
+        _check(
+            all(_ORIGIN.fullmatch(origin) for origin in self.allowed_origins),
+            "allowed_origins",
+            "must be in lower case and end with the host or the port, "
+            "such as https://app.example",
+        )
+        problem = None if self.llm_upstream is None else url_problem(self.llm_upstream)
+        _check(problem is None, "llm_upstream", f"can't be called: {problem}")
         _check(self.max_log_entries >= 1, "max_log_entries", "must be at least 1")
         _check(self.grace_ms >= 0, "grace_ms", "must not be negative")
+        _check_declared(self.declared, self.limits)
         _check(bool(self.users), "users", "there must be at least one")
+        names = [user.name for user in self.users]
+        _check(all(names), "users", "a name must not be empty")
+        _check(len(set(names)) == len(names), "users", "two of them share a name")
         tokens = [
             token
             for user in self.users
@@ -156,6 +182,39 @@ class Settings:
     def limits(self) -> Limits:
         """The limits of the chosen profile."""
         return limits_of(self.quota, strict=self.strict)
+
+    def url_at(self, port: int) -> str:
+        """Return where this machine reaches an emulator that listens on a port."""
+        host = _REACHED_BY.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _check_declared(declared: Declared, limits: Limits) -> None:
+    """Refuse more resources than the plan allows: the API would, too (LIM-13)."""
+    for setting, count, limit in (
+        ("queues", len(declared.queues), limits.max_queues),
+        ("url_groups", len(declared.url_groups), limits.max_url_groups),
+        ("schedules", len(declared.schedules), limits.max_schedules),
+    ):
+        _check(
+            limit is None or count <= limit,
+            setting,
+            f"the plan allows {limit}, not {count}",
+        )
+    for name, parallelism, _ in declared.queues:
+        limit = limits.max_queue_parallelism
+        _check(
+            limit is None or parallelism <= limit,
+            "queues",
+            f"the plan allows {name} a parallelism of {limit}, not {parallelism}",
+        )
+    for name, endpoints, _ in declared.url_groups:
+        limit = limits.max_endpoints
+        _check(
+            limit is None or len(endpoints) <= limit,
+            "url_groups",
+            f"the plan allows {name} {limit} endpoints, not {len(endpoints)}",
+        )
 
 
 def _check(holds: bool, setting: str, reason: str) -> None:

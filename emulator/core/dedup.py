@@ -8,7 +8,10 @@ here.
 from __future__ import annotations
 
 from hashlib import sha256
+from itertools import chain
+from operator import itemgetter
 
+from emulator.core.header_map import pairs
 from emulator.core.model import Endpoint, Publish
 
 __all__ = ["WINDOW_MS", "key"]
@@ -39,7 +42,8 @@ def _digest(publish: Publish) -> str:
     Each part goes in with its length, so that no two contents run together.
     """
     digest = sha256()
-    for part in (publish.destination.text, *publish.header):
+    header = sorted(pairs(publish.header), key=itemgetter(0))
+    for part in (publish.destination.text, *chain.from_iterable(header)):
         data = part.encode("utf-8", "surrogateescape")
         digest.update(b"%d:" % len(data) + data)
     digest.update(b"body:" + publish.body)

@@ -43,6 +43,7 @@ __all__ = [
     "callback_payload",
     "dlq_entry",
     "error",
+    "feed_item",
     "flow_key",
     "global_parallelism",
     "group_receipt",
@@ -131,6 +132,27 @@ def log_entry(entry: LogEntry) -> JsonObject:
         **_failure(entry),
         **_configuration(options, "Headers"),
         retryDelayExpr=options.retry_delay,
+    )
+
+
+def feed_item(user: str, entry: LogEntry) -> JsonObject:
+    """Render a log entry for those who follow the log live, of every user.
+
+    Ours, and more than QStash's log shows: how many retries were made, the status and
+    the duration of each delivery, and where a message came from and went to. What
+    isn't known is left out; zero is known.
+    """
+    response = entry.outcome if isinstance(entry.outcome, Responded) else None
+    details = {
+        "status": None if response is None else response.status,
+        "durationMs": entry.duration_ms,
+        "dlqId": entry.dlq_id,
+        "callbackOf": entry.message.callback_of,
+    }
+    return (
+        log_entry(entry)
+        | {"user": user, "retried": entry.retried}
+        | {name: value for name, value in details.items() if value is not None}
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+from emulator.core.model import Outcome
 from emulator.engine.clock import VirtualClock
 from emulator.engine.scheduler import Scheduler
 from emulator.errors import Conflict
@@ -33,7 +34,7 @@ async def advance(
     there is no end to it.
     """
     schedulers = tuple(schedulers)
-    hanging: set[asyncio.Task[None]] = set()
+    hanging: set[asyncio.Task[Outcome]] = set()
     jumps = 0
     while True:
         await _settle(clock, schedulers, hanging)
@@ -52,6 +53,9 @@ async def advance(
             break
         if due_ms is not None and due_ms > clock.now_ms():
             clock.set(due_ms)
+        # Not left to the schedulers' own sleepers: one may not have lain down yet.
+        for scheduler in schedulers:
+            scheduler.pump()
     clock.set(max(to_ms, clock.now_ms()))
 
 
@@ -62,7 +66,7 @@ def _earliest(instants_ms: Iterable[int | None]) -> int | None:
 async def _settle(
     clock: VirtualClock,
     schedulers: tuple[Scheduler, ...],
-    hanging: set[asyncio.Task[None]],
+    hanging: set[asyncio.Task[Outcome]],
 ) -> None:
     """Wait until all has settled; who had its grace is added to ``hanging``."""
     while True:
@@ -70,7 +74,9 @@ async def _settle(
         while clock.waking:  # noqa: ASYNC110
             await asyncio.sleep(0)
         tasks = {task for scheduler in schedulers for task in scheduler.tasks}
-        hanging &= tasks
+        # One that has ended, or was told to, no longer hangs: what it comes to is
+        # waited for.
+        hanging &= {task for task in tasks if not task.done() and not task.cancelling()}
         if not tasks - hanging:
             return
         done, waited_for = await asyncio.wait(

@@ -312,7 +312,7 @@ class Engine:
         """Cancel the selected messages, oldest first, and return how many (MSG-20)."""
         now_ms = self._clock.now_ms()
         candidates: Iterable[Progress]
-        if selection.message_ids:
+        if selection.message_ids and selection.count is None:
             found = (
                 self._store.progress(message_id, now_ms)
                 for message_id in dict.fromkeys(selection.message_ids)

@@ -50,6 +50,7 @@ class Log:
     def oldest_first(self, above: int | None = None) -> Iterator[tuple[int, LogEntry]]:
         """Iterate over sequence numbers and entries, from just ``above`` one."""
         start = self._first if above is None else max(above + 1, self._first)
+        start = min(start, self._first + len(self._entries))
         entries = iter(self._entries)
         for _ in range(start - self._first):
             next(entries, None)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from emulator.core import lifecycle
 from emulator.core.model import (
@@ -38,7 +39,7 @@ class _Flight:
     """A delivery under way."""
 
     message: Message
-    task: asyncio.Task[None]
+    task: asyncio.Task[Outcome]
     deadline_ms: int
     timeout_ms: int
     is_late: bool = False
@@ -53,7 +54,7 @@ class Scheduler:
         clock: Clock,
         store: Store,
         gate: Gate,
-        deliver: Callable[[Progress], Awaitable[Outcome]],
+        deliver: Callable[[Progress], Coroutine[Any, Any, Outcome]],
         settle: Callable[[Progress, Outcome], None],
         commit: Callable[[Transition], None],
         fire: Callable[[str], None],
@@ -82,7 +83,7 @@ class Scheduler:
         return len(self._flights)
 
     @property
-    def tasks(self) -> tuple[asyncio.Task[None], ...]:
+    def tasks(self) -> tuple[asyncio.Task[Outcome], ...]:
         """The deliveries under way."""
         return tuple(flight.task for flight in self._flights.values())
 
@@ -177,31 +178,35 @@ class Scheduler:
             self._max_response_ms,
         )
         deadline_ms = now_ms + timeout_ms
-        self._flights[message_id] = _Flight(
-            message,
-            asyncio.create_task(self._fly(transition.progress[0])),
-            deadline_ms,
-            timeout_ms,
-        )
+        task = asyncio.create_task(self._deliver(transition.progress[0]))
+        flight = _Flight(message, task, deadline_ms, timeout_ms)
+        self._flights[message_id] = flight
+        # A callback, not code around the call: a task that is cancelled before its
+        # first step never runs, but it is always done.
+        task.add_done_callback(lambda _: self._land(flight))
         self._deadlines.push(message_id, deadline_ms)
 
-    async def _fly(self, progress: Progress) -> None:
-        message_id = progress.message.message_id
+    def _land(self, flight: _Flight) -> None:
+        """Settle a delivery that has ended, unless it was cut off."""
+        message, task = flight.message, flight.task
+        message_id = message.message_id
+        error = None if task.cancelled() else task.exception()
+        if self._flights.get(message_id) is not flight:
+            return  # cut off: whatever it still says is ignored
         outcome: Outcome
-        try:
-            outcome = await self._deliver(progress)
-        except asyncio.CancelledError:
-            flight = self._flights.get(message_id)
-            if flight is None or not flight.is_late:
-                raise  # cut off
+        if task.cancelled():
+            if not flight.is_late:
+                return  # the event loop is closing
             outcome = TimedOut(flight.timeout_ms)
-        except Exception as error:
+        elif error is not None:
             # A mistake of ours must not stop the others, nor lose the message.
-            logger.exception("delivery of %s broke", message_id)
+            logger.error("delivery of %s broke", message_id, exc_info=error)
             outcome = Unreachable(f"internal error: {error!r}")
+        else:
+            outcome = task.result()
         del self._flights[message_id]
         self._deadlines.note_stale()
-        self._gate.leave(progress.message)
+        self._gate.leave(message)
         current = self._store.progress(message_id, self._clock.now_ms())
         if current is not None:
             self._settle(current, outcome)

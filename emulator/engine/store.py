@@ -70,7 +70,7 @@ class Store:
         for entry in transition.dlq_added:
             self._dlq[entry.dlq_id] = entry
         for dlq_id in transition.dlq_removed:
-            del self._dlq[dlq_id]
+            self._dlq.pop(dlq_id, None)  # it may have expired meanwhile
         for window in transition.deduplications:
             self._windows[window.key] = (window.message_id, window.until_ms)
             self._window_ends.append((window.until_ms, window.key))

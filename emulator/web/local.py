@@ -18,8 +18,9 @@ from emulator.core.duration import parse_duration_ms
 from emulator.engine.clock import VirtualClock
 from emulator.engine.feed import FeedItem
 from emulator.errors import InvalidBody, InvalidParameter
+from emulator.web.auth import authenticate
 from emulator.web.call import RATE_LIMIT, SETTINGS, STARTED_AT_MS, TENANTS
-from emulator.web.incoming import read_body
+from emulator.web.incoming import raw_target, read_body
 from emulator.web.rate_limit import KINDS
 from emulator.web.responses import json_response
 
@@ -128,15 +129,17 @@ def _parse_object(body: bytes) -> dict[str, Any]:
 
 
 async def feed(request: web.Request) -> web.StreamResponse:
-    """``GET /_qemu/feed``: every user's log entries, live, as server-sent events.
+    """``GET /_qemu/feed``: log entries, live, as server-sent events.
 
-    Event ids number the entries; ``Last-Event-ID`` resumes behind one. An ``event:
+    With a token they are that user's, without one everybody's. Event ids number the
+    entries of all users; ``Last-Event-ID`` resumes behind one. An ``event:
     gap`` says how many entries were lost, because they are no longer kept or the
     listener was too slow.
     """
     response = web.StreamResponse(
         headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
     )
+    user = _user(request)
     after = _last_event_id(request)
     async with request.app[TENANTS].feed.subscribe(after) as subscription:
         await response.prepare(request)
@@ -154,7 +157,18 @@ async def feed(request: web.Request) -> web.StreamResponse:
             if dropped:
                 gap = json.dumps({"dropped": dropped})
                 await response.write(f"event: gap\ndata: {gap}\n\n".encode())
-            await response.write(b"".join(_event(item) for item in items))
+            events = [_event(item) for item in items if user in (None, item.user)]
+            if events:
+                await response.write(b"".join(events))
+
+
+def _user(request: web.Request) -> str | None:
+    """Return whose token came along; ``None`` if none did."""
+    if "Authorization" not in request.headers:
+        return None
+    target = raw_target(request)
+    engine, _ = authenticate(request, target, request.app[TENANTS])
+    return engine.user
 
 
 def _last_event_id(request: web.Request) -> int | None:
@@ -167,7 +181,5 @@ def _last_event_id(request: web.Request) -> int | None:
 
 
 def _event(item: FeedItem) -> bytes:
-    data = json.dumps(
-        {**wire.log_entry(item.entry), "user": item.user}, separators=(",", ":")
-    )
+    data = json.dumps(wire.feed_item(item.user, item.entry), separators=(",", ":"))
     return f"id: {item.sequence}\nevent: log\ndata: {data}\n\n".encode()

@@ -30,6 +30,9 @@ T = TypeVar("T")
 
 _PENDING = 100_000
 
+_NOWHERE = "http://destination.test/hook"
+"""For messages that are never delivered."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -44,7 +47,7 @@ class Plan:
     """The emulator, as it is started."""
 
     def messages(self, count: int) -> int:
-        return max(200, int(count * self.scale))
+        return max(100, int(count * self.scale))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,9 @@ class Metric:
     @property
     def is_met(self) -> bool:
         sign, _, bound = self.goal.partition(" ")
-        return self.ratio >= float(bound) if sign == ">=" else self.ratio <= float(bound)
+        return (
+            self.ratio >= float(bound) if sign == ">=" else self.ratio <= float(bound)
+        )
 
     def report(self) -> str:
         lines = [f"\n{self.title} ({self.unit})"]
@@ -86,6 +91,16 @@ class Metric:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How fast, and at what cost."""
+
+    per_second: float
+
+    cost_us: float
+    """The server's processor time per message. Others on the machine don't change it."""
+
+
 def _shown(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:,.2f}"
 
@@ -94,46 +109,35 @@ def measure_publish(plan: Plan) -> Iterator[Metric]:
     """Publishes acknowledged per second; all are delayed, so nothing is delivered."""
     messages = plan.messages(20_000)
 
-    def measure(kind: Kind) -> float:
-        with rig.sink() as sink, rig.running(kind) as server:
-            load = {"headers": rig.HOUR}
-            rig.publish(server, sink.url, messages=messages // 10, **load)
-            return rig.publish(server, sink.url, messages=messages, **load).per_second
+    def measure(kind: Kind) -> Rate:
+        with rig.running(kind) as server:
+            rig.publish(server, _NOWHERE, messages=messages // 10, headers=rig.HOUR)
+            before_us = server.cpu_us()
+            load = rig.publish(server, _NOWHERE, messages=messages, headers=rig.HOUR)
+            cost_us = (server.cpu_us() - before_us) / load.answered
+            return Rate(load.answered / load.took_s, cost_us)
 
-    yield Metric(
-        "acknowledged publishes",
-        "per second",
-        "thin",
-        _in_turns(plan, measure),
-        ">= 0.75",
-    )
+    yield from _rates(_in_turns(plan, measure), "acknowledged publishes", ">= 0.75")
 
 
 def measure_deliver(plan: Plan) -> Iterator[Metric]:
     """Messages per second from the first publish to the last delivery."""
     messages = plan.messages(10_000)
 
-    def measure(kind: Kind) -> float:
+    def measure(kind: Kind) -> Rate:
         with rig.sink() as sink, rig.running(kind) as server:
-            _drain(server, sink, messages // 10)
-            return _drain(server, sink, messages)
+            _deliver(server, sink, messages // 10)
+            return _deliver(server, sink, messages)
 
-    yield Metric(
-        "delivered messages, end to end",
-        "per second",
-        "thin",
-        _in_turns(plan, measure),
-        ">= 1.5",
-    )
+    yield from _rates(_in_turns(plan, measure), "delivered messages", ">= 1.5")
 
 
-def _drain(server: Server, sink: rig.Sink, messages: int) -> float:
-    """Publish, wait until all is delivered, and return the deliveries per second."""
-    before = sink.count()
-    asked = 0
+def _deliver(server: Server, sink: rig.Sink, messages: int) -> Rate:
+    """Publish, and wait until all is delivered."""
+    before, before_us = sink.count(), server.cpu_us()
     begin_s = last_s = time.perf_counter()
     load = rig.publish(server, sink.url, messages=messages)
-    delivered = 0
+    asked = delivered = 0
     # wrk leaves while some of its publishes are under way: these are delivered too.
     while time.perf_counter() - last_s < 0.3 or delivered < load.answered:
         asked += 1
@@ -143,9 +147,17 @@ def _drain(server: Server, sink: rig.Sink, messages: int) -> float:
         if time.perf_counter() - last_s > 10:
             raise BenchmarkError(f"{load.answered - delivered} messages are lost")
         time.sleep(0.01)
+    cost_us = (server.cpu_us() - before_us) / delivered
     if server.pending():
         raise BenchmarkError("delivered, yet pending")
-    return delivered / (last_s - begin_s)
+    return Rate(delivered / (last_s - begin_s), cost_us)
+
+
+def _rates(rounds: list[tuple[Rate, Rate]], title: str, goal: str) -> Iterator[Metric]:
+    rates = [(ours.per_second, theirs.per_second) for ours, theirs in rounds]
+    costs = [(ours.cost_us, theirs.cost_us) for ours, theirs in rounds]
+    yield Metric(title, "per second", "thin", rates, goal)
+    yield Metric(f"{title}, processor time", "us each", "thin", costs, "")
 
 
 def measure_latency(plan: Plan) -> Iterator[Metric]:
@@ -163,13 +175,12 @@ def measure_crowded(plan: Plan) -> Iterator[Metric]:
 def _latency(plan: Plan, *, pending: int, title: str) -> Iterator[Metric]:
     messages = plan.messages(400)
     with ExitStack() as stack:
-        sink = stack.enter_context(rig.sink())
         kinds = (plan.subject, rig.THIN)
         servers = {kind: stack.enter_context(rig.running(kind)) for kind in kinds}
         for server in servers.values():
             probe.latencies_ms(server, messages=50, per_second=50)
             if pending:
-                rig.publish(server, sink.url, messages=pending, headers=rig.HOUR)
+                rig.publish(server, _NOWHERE, messages=pending, headers=rig.HOUR)
 
         def measure(kind: Kind) -> list[float]:
             server = servers[kind]
@@ -238,7 +249,7 @@ def measure_memory(plan: Plan) -> Iterator[Metric]:
             tempfile.TemporaryDirectory() as folder,
             rig.running(kind, gc_report=Path(folder, "gc")) as server,
         ):
-            rig.publish(server, "http://a.test/", messages=pending, headers=headers)
+            rig.publish(server, _NOWHERE, messages=pending, headers=headers)
             memory_mib = server.status_kib("VmRSS") / 1024
             return memory_mib, float(Path(folder, "gc").read_text())
 
@@ -276,7 +287,9 @@ SUBJECTS = {kind.name: kind for kind in (rig.START, rig.LOGGING, rig.LIBRARY)}
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MEASUREMENTS))
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=", ".join(MEASUREMENTS)
+    )
     parser.add_argument("--quick", action="store_true", help="a trial run")
     parser.add_argument("--rounds", type=int, help="how many; 5, or 2 with --quick")
     parser.add_argument("--subject", choices=SUBJECTS, default=rig.START.name)

@@ -34,7 +34,7 @@ response = function(status)
   if answered == most then
     wrk.thread:stop()
     -- wrk itself would sleep until its time is over, and may miss one signal.
-    io.popen("while kill -INT $PPID; do sleep 0.01; done 2>/dev/null")
+    io.popen("exec 2>/dev/null; while kill -INT $PPID; do sleep 0.01; done")
   end
 end
 
