@@ -24,6 +24,7 @@ from emulator.engine.tenants import Tenant, Tenants
 from emulator.settings import Settings
 from emulator.transport import HttpTransport
 from emulator.web.app import build_app
+from emulator.web.request_log import REQUEST_LOGGER, RequestLog
 
 __all__ = ["Emulator"]
 
@@ -98,7 +99,8 @@ class Emulator:
         )
         self._runner = web.AppRunner(
             app,
-            access_log=None,
+            access_log=_request_logger(),
+            access_log_class=RequestLog,
             handle_signals=False,
             shutdown_timeout=1.0,
             # Bodies are stored as they arrive, compressed ones too (PUB-20).
@@ -148,6 +150,12 @@ class Emulator:
     def abort(self) -> None:
         """Make a ``stop`` that waits for deliveries wait no longer."""
         self._aborted.set()
+
+
+def _request_logger() -> logging.Logger | None:
+    """Return where requests are logged; ``None``, which costs nothing, if nowhere."""
+    requests = logging.getLogger(REQUEST_LOGGER)
+    return requests if requests.isEnabledFor(logging.INFO) else None
 
 
 def _clock(settings: Settings) -> Clock:

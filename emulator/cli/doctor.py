@@ -1,14 +1,12 @@
 """``qemu doctor``: what is wrong on this machine, and what to do about it.
 
 Each check is a function that returns a ``Check``, and changes nothing. What the
-network may delay gets three seconds. ``Remedies`` is the doctor's advice beside the
-log of ``qemu start``: what to try when a destination can't be reached.
+network may delay gets three seconds.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -18,19 +16,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from emulator.cli import HelpfulCommand, default_configuration, server_url
-from emulator.cli.config import Configuration, shown_path
-from emulator.cli.exit_codes import ExitCode, ask_health
-from emulator.cli.output import Line, cut, plural, printable
+from emulator.cli import HelpfulCommand
+from emulator.cli.client import ask_health
+from emulator.cli.configuration import Configuration, default_configuration
+from emulator.cli.exit_codes import ExitCode
+from emulator.cli.output import plural, printable
+from emulator.cli.settings_file import shown_path
 from emulator.errors import SettingsError
 
 if TYPE_CHECKING:
-    from emulator.core.reroute import Route
     from emulator.settings import Settings
 
 __all__ = [
     "Check",
-    "Remedies",
     "Verdict",
     "check_destination",
     "check_keys",
@@ -49,11 +47,6 @@ _TIMEOUT_S = 3.0
 
 _CONNECT_TIMEOUT_S = 2.0
 """How long a connection may take: below the check's own, so that it can say more."""
-
-_REMEDY_EVERY_MS = 60_000
-
-_MAX_ORIGINS = 256
-"""How many unreachable origins are remembered."""
 
 
 class Verdict(StrEnum):
@@ -94,7 +87,7 @@ def check_port(settings: Settings) -> Check:
     name = f"port {settings.port}"
     if settings.port == 0:
         return Check(name, Verdict.OK, "any that is free")
-    url = server_url(settings)
+    url = settings.url_at(settings.port)
     health = ask_health(url, timeout_s=_CONNECT_TIMEOUT_S)
     if health is not None:
         pending = plural(health["pending"], "message")
@@ -312,48 +305,3 @@ def doctor(
     if not json_lines:
         click.echo(plural(problems, "problem") if problems else "no problems")
     ctx.exit(ExitCode.FAILURE if problems else ExitCode.OK)
-
-
-class Remedies:
-    """What to try when a destination can't be reached.
-
-    Said once for each origin and minute, by the entries' own time; what fails in
-    between is counted.
-    """
-
-    def __init__(self, routes: tuple[Route, ...] = ()) -> None:
-        self._routes = routes
-        self._said: dict[str, tuple[int, int]] = {}
-
-    def remedy(self, line: Line) -> str:
-        """Return a line to follow this one, or nothing."""
-        from emulator.core.reroute import reroute
-
-        if line.state != "ERROR" or line.status is not None:
-            return ""
-        url = reroute(line.url, self._routes)
-        match = re.match(r"(https?://)(?:[^/?#@]*@)?([^/?#]*)", url, re.IGNORECASE)
-        scheme, host = match.groups() if match else ("", url)
-        host = cut(printable(host[:200]), 60)
-        error = line.error or ""
-        if "refused" in error:
-            advice = f"{host}: is your app running?"
-        elif "resolve" in error:
-            route = f"{scheme}{host}=http://127.0.0.1:3000"
-            advice = f"no such host; try --route {route}"
-        elif "TLS" in error:
-            advice = f"{host}: does it speak TLS? If not, publish to http://"
-        else:
-            return ""
-
-        said_ms, more = self._said.get(host, (None, 0))
-        if said_ms is not None and line.time_ms - said_ms < _REMEDY_EVERY_MS:
-            self._said[host] = (said_ms, more + 1)
-            return ""
-        self._said.pop(host, None)
-        while len(self._said) >= _MAX_ORIGINS:
-            del self._said[next(iter(self._said))]
-        self._said[host] = (line.time_ms, 0)
-        return f"{'':14}{advice}" + (
-            f" ({plural(more, 'more failure')})" if more else ""
-        )

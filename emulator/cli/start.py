@@ -11,42 +11,36 @@ from __future__ import annotations
 import os
 import sys
 import time
-from functools import partial
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from emulator.cli import HelpfulCommand, start_options
-from emulator.cli.config import Configuration, configuration_of, shown_path
-from emulator.cli.doctor import Remedies
-from emulator.cli.exit_codes import (
-    ExitCode,
+from emulator.cli import HelpfulCommand
+from emulator.cli.banner import banner
+from emulator.cli.client import ask_health
+from emulator.cli.configuration import Configuration, configuration_of
+from emulator.cli.exit_codes import CliError, ExitCode
+from emulator.cli.lines import Style
+from emulator.cli.options import start_options
+from emulator.cli.output import Writer, plural, printable, wants_color
+from emulator.cli.process import (
     Stop,
-    cannot_listen,
     configure_logging,
     give_up_if_broken,
     heed_signals,
+    watch_requests,
 )
-from emulator.cli.output import (
-    Style,
-    Writer,
-    format_line,
-    line_of_entry,
-    plural,
-    printable,
-    wants_color,
-)
-from emulator.cli.tools import format_env
+from emulator.cli.screen import RequestLines, Screen
 
 if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future
 
     from emulator.emulator import Emulator
-    from emulator.engine.feed import FeedItem, Subscription
     from emulator.settings import Settings
 
-__all__ = ["DevCommand", "Screen", "banner", "dev", "start"]
+__all__ = ["DevCommand", "cannot_listen", "dev", "start"]
 
 _STARTED_S = time.perf_counter()
 
@@ -76,134 +70,44 @@ class DevCommand(HelpfulCommand):
         return super().parse_args(ctx, rewritten + args[end:])
 
 
-class Screen:
-    """What ``qemu start`` prints: for people, and with ``--json`` for programs."""
+def cannot_listen(error: OSError, settings: Settings, command: str) -> CliError:
+    """Explain why an address can't be listened on, and say what to do.
 
-    def __init__(
-        self,
-        writer: Writer,
-        settings: Settings,
-        *,
-        style: Style,
-        stdout: IO[str] | None,
-        stderr: IO[str] | None,
-        json_lines: bool = False,
-        quiet: bool = False,
-        verbose: bool = False,
-    ) -> None:
-        self._writer = writer
-        self._style = style
-        people = stderr if json_lines else stdout
-        self._people = None if quiet else people
-        self._programs = stdout if json_lines else None
-        self.json_lines = json_lines
-        self._verbose = verbose
-        self._remedies = Remedies(settings.routes)
+    ``command`` is what was typed, such as ``qemu dev``.
+    """
+    import errno
+    import socket
 
-    @property
-    def is_terminal(self) -> bool:
-        """Whether people read at a terminal."""
-        return self._people is not None and self._people.isatty()
-
-    def say(self, text: str) -> Future[None]:
-        """Print a line for people."""
-        return self._writer.write(self._people, lambda: text + "\n")
-
-    def tell(self, **event: Any) -> Future[None]:
-        """Print a line for programs."""
-        return self._writer.write(self._programs, lambda: _json(event))
-
-    async def follow(self, subscription: Subscription) -> None:
-        """Print log entries until the feed ends; raise ``OSError`` if nobody reads."""
-        import asyncio
-
-        async for items in subscription:
-            dropped = subscription.take_dropped()
-            for stream, render in (
-                (self._programs, self._render_json),
-                (self._people, self._render_lines),
-            ):
-                if stream is not None:
-                    job = self._writer.write(stream, partial(render, items, dropped))
-                    await asyncio.wrap_future(job)
-
-    def _render_json(self, items: list[FeedItem], dropped: int) -> str:
-        from emulator.core import wire
-
-        gap = _json({"type": "gap", "dropped": dropped}) if dropped else ""
-        return gap + "".join(
-            _json({"type": "log", **wire.log_entry(item.entry), "user": item.user})
-            for item in items
-        )
-
-    def _render_lines(self, items: list[FeedItem], dropped: int) -> str:
-        lines = []
-        if dropped:
-            lines.append(
-                f"… {plural(dropped, 'line')} not shown: the terminal was too slow"
-            )
-        for item in items:
-            line = line_of_entry(item.entry)
-            if not self.json_lines and (line.state != "ACTIVE" or self._verbose):
-                lines.append(format_line(line, self._style))
-            remedy = self._remedies.remedy(line)
-            if remedy:
-                lines.append(remedy)
-        return "".join(line + "\n" for line in lines)
+    # The address may be taken on ::1 alone: then the error names it.
+    host = str(error.filename or "").rpartition(":")[0] or settings.host
+    address = f"{f'[{host}]' if ':' in host else host}:{settings.port}"
+    elsewhere = f"start on another port: {command} --port {_next_port(settings.port)}"
+    advice = ["Listen on an address of this machine, such as 127.0.0.1."]
+    if isinstance(error, socket.gaierror):
+        fact = f"unknown host name: {printable(settings.host)}"
+    elif error.errno == errno.EADDRINUSE:
+        fact = f"address already in use: {address}"
+        health = ask_health(f"http://{address}", timeout_s=1.0)
+        advice = ["Another program is listening there.", f"Stop it, or {elsewhere}"]
+        if health is not None:
+            who = f"Another qemu {health['version']} is serving there"
+            pending = plural(health["pending"], "message")
+            advice = [
+                f"{who} ({pending} pending).",
+                f"Use it (qemu env), or {elsewhere}",
+            ]
+    elif error.errno == errno.EADDRNOTAVAIL:
+        fact = f"not an address of this machine: {printable(host)}"
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        fact = f"not allowed to listen on {address}"
+        advice = [f"Ports below 1024 need privileges: {command} --port 8080"]
+    else:
+        fact = f"can't listen on {address}: {error.strerror or error}"
+    return CliError(fact, *advice, code=ExitCode.ADDRESS_IN_USE)
 
 
-def _json(event: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps(event, separators=(",", ":")) + "\n"
-
-
-def banner(configuration: Configuration, url: str, *, ready_ms: int) -> str:
-    """Write what stands above the log: what runs, where, how, and the env lines."""
-    from emulator import __version__
-
-    settings = configuration.settings
-    facts = [("API", url), ("State", "in memory")]
-    if settings.host not in ("127.0.0.1", "::1", "localhost"):
-        facts.append(("Beware", "other machines can reach this address"))
-    if configuration.file is not None:
-        facts.append(("Config", printable(shown_path(configuration.file))))
-    if configuration.own_credentials:
-        facts += [
-            ("Keys", f"from {', '.join(configuration.own_credentials)}"),
-            ("", "QSTASH_DEV=true finds only a server with the published ones"),
-        ]
-    clock = "virtual: it stands still until it is advanced"
-    if settings.clock == "real":
-        clock = "" if settings.speed == 1 else f"{settings.speed:g} x real time"
-    if settings.start_time_ms is not None:
-        clock = f"{clock or 'real'}; started at {_instant(settings.start_time_ms)}"
-    if clock:
-        facts.append(("Clock", clock))
-    for index, route in enumerate(settings.routes):
-        facts.append(("" if index else "Routes", f"{route.origin} -> {route.target}"))
-    lines = [
-        "",
-        f"  qemu {__version__}   a local QStash, ready in {ready_ms} ms",
-        "",
-        *(f"  {label:<8} {value}" for label, value in facts),
-        "",
-        format_env(url, settings.users[0]),
-        "",
-        f"qemu is running at {url} (Ctrl-C to stop)",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _instant(time_ms: int) -> str:
-    from datetime import UTC, datetime
-
-    try:
-        moment = datetime.fromtimestamp(time_ms // 1000, tz=UTC)
-    except (ValueError, OverflowError, OSError):
-        return f"{time_ms} ms"
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+def _next_port(port: int) -> int:
+    return port + 1 if port < 65535 else 0
 
 
 async def _serve(
@@ -213,6 +117,7 @@ async def _serve(
     command: str,
     drains: frozenset[Stop],
     parent_pid: int | None,
+    shows_requests: bool,
 ) -> ExitCode:
     """Run an emulator until something stops it."""
     import asyncio
@@ -222,6 +127,9 @@ async def _serve(
     # Slow to import: a signal is heeded even now.
     from emulator.emulator import Emulator
 
+    requests = RequestLines()
+    if shows_requests:
+        watch_requests(requests.put)
     emulator = Emulator(configuration.settings)
     subscription = emulator.feed.subscribe()
     try:
@@ -230,10 +138,10 @@ async def _serve(
         raise cannot_listen(error, configuration.settings, command) from error
     announcement = _announce(screen, configuration, emulator.url)
 
-    async def print_all() -> None:
+    async def print_all(follow: Callable[[], Awaitable[None]]) -> None:
         try:
             await asyncio.wrap_future(announcement)
-            await screen.follow(subscription)
+            await follow()
         except OSError:
             asked.put_nowait(Stop.UNREAD)
 
@@ -242,13 +150,16 @@ async def _serve(
             await asyncio.sleep(_PARENT_POLL_S)
         asked.put_nowait(Stop.ORPHANED)
 
-    printing = asyncio.create_task(print_all())
+    printing = asyncio.create_task(print_all(lambda: screen.follow(subscription)))
+    also = asyncio.create_task(print_all(lambda: screen.follow_requests(requests)))
     watching = asyncio.create_task(watch_parent()) if parent_pid is not None else None
     stop = await asked.get()
     if watching is not None:
         watching.cancel()
     drain_s = _DRAIN_S if stop in drains else 0.0
-    return await _stop(emulator, screen, asked, printing, stop, drain_s=drain_s)
+    code = await _stop(emulator, screen, asked, printing, stop, drain_s=drain_s)
+    also.cancel()
+    return code
 
 
 def _announce(screen: Screen, configuration: Configuration, url: str) -> Future[None]:
@@ -349,6 +260,7 @@ def _run(ctx: click.Context, /, **options: Any) -> None:
                     {Stop.INTERRUPT} if is_dev else {Stop.INTERRUPT, Stop.TERMINATE}
                 ),
                 parent_pid=parent_pid,
+                shows_requests=bool(options["verbose"]),
             )
         )
     finally:

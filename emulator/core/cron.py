@@ -26,6 +26,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
+from itertools import takewhile
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -105,10 +106,10 @@ def next_fire_ms(cron: str, after_ms: int) -> int | None:
     read = _read(cron)
     try:
         after = (_EPOCH + timedelta(seconds=after_ms // 1000)).astimezone(read.zone)
+        last_year = after.year + MAX_YEARS_AHEAD
         # Without its zone cronsim has no opinion on daylight saving.
-        for local in CronSim(read.fields, after.replace(tzinfo=None)):
-            if local.year > after.year + MAX_YEARS_AHEAD:
-                break
+        matches = CronSim(read.fields, after.replace(tzinfo=None))
+        for local in takewhile(lambda local: local.year <= last_year, matches):
             fire_ms = _instant_ms(local, read.zone)
             # In an hour that occurs again, the first occurrence may be over.
             if fire_ms is not None and fire_ms > after_ms:

@@ -83,11 +83,11 @@ def started_in_period(key: FlowKey, usage: FlowUsage, now_ms: int) -> int:
 
 def count_start(key: FlowKey, usage: FlowUsage, now_ms: int) -> FlowUsage:
     """Return the counters after a start: it may open a new window (FLC-6)."""
-    started = started_in_period(key, usage, now_ms)
+    is_open = now_ms < (_period_end_ms(key, usage) or 0)
     return FlowUsage(
         in_flight=usage.in_flight + 1,
-        started=started + 1,
-        period_start_ms=usage.period_start_ms if started else now_ms,
+        started=usage.started + 1 if is_open else 1,
+        period_start_ms=usage.period_start_ms if is_open else now_ms,
     )
 
 

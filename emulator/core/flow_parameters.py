@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from emulator.core.filters import Parameters
-from emulator.core.header_values import parse_boolean, parse_integer
+from emulator.core.header_values import MAX_PERIOD_S, parse_boolean, parse_integer
 from emulator.errors import InvalidHeader, InvalidParameter
 
 __all__ = ["Pin", "parse_pin", "parse_unpin"]
 
 _T = TypeVar("_T")
-
-_MAX_PERIOD_S = 7 * 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +47,7 @@ def parse_pin(parameters: Parameters) -> Pin:
     )
     if pin == Pin():
         raise InvalidParameter("pin", "", "it takes parallelism, rate or period")
-    if pin.period_s is not None and pin.period_s > _MAX_PERIOD_S:
+    if pin.period_s is not None and pin.period_s > MAX_PERIOD_S:
         raise InvalidParameter("period", str(pin.period_s), "is at most a week")
     return pin
 

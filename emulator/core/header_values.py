@@ -20,6 +20,7 @@ from emulator.errors import InvalidExpression, InvalidHeader
 __all__ = [
     "MAX_INTEGER",
     "MAX_NAME_CHARACTERS",
+    "MAX_PERIOD_S",
     "METHODS",
     "is_header_name",
     "parse_boolean",
@@ -47,7 +48,8 @@ MAX_NAME_CHARACTERS = 1024
 _TRUE = ("1", "t", "T", "true", "True", "TRUE")
 _FALSE = ("0", "f", "F", "false", "False", "FALSE")
 
-_MAX_PERIOD_S = 7 * 86_400
+MAX_PERIOD_S = 7 * 86_400
+"""A flow-control period is at most a week (FLC-2)."""
 
 _DIGITS = re.compile(r"[0-9]+")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -210,7 +212,7 @@ def _parse_period_s(header: str, value: str) -> int:
         period_s, rest_ms = divmod(parse_duration(header, value), 1000)
         if rest_ms:
             raise InvalidHeader(header, value, "a period has whole seconds")
-    if period_s > _MAX_PERIOD_S:
+    if period_s > MAX_PERIOD_S:
         raise InvalidHeader(header, value, "a period is at most a week")
     return period_s
 

@@ -228,6 +228,8 @@ class Engine:
         opened: dict[str, str] = {}
         for publish in publishes:
             own: list[Receipt] = []
+            # Two endpoints with one URL aren't duplicates of each other.
+            opened_here: dict[str, str] = {}
             for endpoint in self._endpoints_of(publish):
                 url = publish.destination.text if endpoint is None else endpoint.url
                 key = dedup.key(publish, endpoint)
@@ -239,13 +241,14 @@ class Engine:
                     continue
                 message_id = self._new_message_id()
                 if key is not None:
-                    opened[key] = message_id
+                    opened_here[key] = message_id
                 own.append(Receipt(message_id, url))
                 transitions.append(
                     lifecycle.accept(
                         publish, message_id=message_id, now_ms=now_ms, endpoint=endpoint
                     )
                 )
+            opened |= opened_here
             receipts.append(tuple(own))
         if transitions:
             self._count_today(len(transitions), now_ms)

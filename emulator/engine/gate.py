@@ -53,7 +53,7 @@ class Gate:
         self._flow_key = flow_key
         self._is_waiting = is_waiting
         self._queues = QueueLines(
-            queue=queue, is_waiting=is_waiting, let_through=self._line_up
+            queue=queue, is_waiting=is_waiting, stand=self._line_up
         )
         self._active = 0
         self._arrivals = 0
@@ -105,13 +105,12 @@ class Gate:
             line = self._free if key is None else self._lines[key]
             if not line.messages:
                 return None
-            message = line.messages.popleft()[1]
-            starts = self._is_waiting(message.message_id) and not (
-                message.queue_name is not None
-                and self._queues.stop(message, message.queue_name)
-            )
+            number, message = line.messages.popleft()
+            starts = self._is_live(number, message)
             if starts:
                 self._active += 1
+                if message.queue_name is not None:
+                    self._queues.start(message, message.queue_name)
             if key is not None:
                 if starts:
                     line.usage = count_start(self._limits(key), line.usage, now_ms)
@@ -135,6 +134,9 @@ class Gate:
         while self._openings:
             opens_ms, key = self._openings[0]
             line = self._lines[key]
+            # Nobody waits for a line in which nobody stands.
+            while line.messages and not self._is_live(*line.messages[0]):
+                line.messages.popleft()
             if line.opens_ms == opens_ms and line.messages:
                 return opens_ms
             heappop(self._openings)
@@ -156,7 +158,7 @@ class Gate:
         line = self._lines.get(key)
         if line is None:
             return 0
-        return sum(self._is_waiting(message.message_id) for _, message in line.messages)
+        return sum(self._is_live(*entry) for entry in line.messages)
 
     def clear(self) -> None:
         """Forget everybody. Nobody may hold a slot."""
@@ -166,16 +168,24 @@ class Gate:
         self._open.clear()
         self._openings.clear()
 
-    def _line_up(self, message: Message) -> None:
+    def _is_live(self, number: int, message: Message) -> bool:
+        """Whether an entry of a line still holds: not cancelled, nor taken back."""
+        return self._is_waiting(message.message_id) and (
+            message.queue_name is None
+            or self._queues.is_standing(message, message.queue_name, number)
+        )
+
+    def _line_up(self, message: Message) -> int:
         self._arrivals += 1
         flow_control = message.options.flow_control
         if flow_control is None:
             self._free.messages.append((self._arrivals, message))
-            return
+            return self._arrivals
         line = self._lines.setdefault(flow_control.key, _Line())
         line.messages.append((self._arrivals, message))
         if len(line.messages) == 1:
             self._reopen(flow_control.key)
+        return self._arrivals
 
     def _reopen(self, key: str) -> None:
         """Let a line be asked again whether its first message may start."""

@@ -2,9 +2,11 @@
 
 A message is in work from its first delivery until it is final, its retry waits
 included (QUE-12); with parallelism 1 until its callbacks are final, too (QUE-13).
+Until that delivery starts it only *stands* in a line of the gate, and can be taken
+back: when its queue is paused (QUE-17), or takes fewer at once (QUE-16).
 
 A data structure: it says who may go on to be delivered, and starts nothing. How a
-queue is configured is looked up each time, so a change holds at once (QUE-16).
+queue is configured is looked up each time, so a change holds at once.
 """
 
 from __future__ import annotations
@@ -31,24 +33,30 @@ class _Place:
 @dataclass(slots=True)
 class _Line:
     waiting: deque[Message] = field(default_factory=deque)
-    held: list[Message] = field(default_factory=list)
-    """In work, and stopped before a delivery because the queue is paused."""
+    """Not in work, and not standing at the gate."""
+    returning: deque[Message] = field(default_factory=deque)
+    """In work, due for a retry, and not standing at the gate."""
+    standing: dict[str, tuple[int, Message]] = field(default_factory=dict)
+    """At the gate, in order, each with the number that the gate gave it."""
     in_work: set[str] = field(default_factory=set)
 
 
 class QueueLines:
-    """The messages of every queue, in the order in which they joined (QUE-11)."""
+    """The messages of every queue, in the order in which they joined (QUE-11).
+
+    ``stand`` lets a message stand at the gate, and returns its number there.
+    """
 
     def __init__(
         self,
         *,
         queue: Callable[[str], Queue | None],
         is_waiting: Callable[[str], bool],
-        let_through: Callable[[Message], None],
+        stand: Callable[[Message], int],
     ) -> None:
         self._queue = queue
         self._is_waiting = is_waiting
-        self._let_through = let_through
+        self._stand = stand
         self._lines: dict[str, _Line] = {}
         self._places: dict[str, _Place] = {}
 
@@ -56,18 +64,24 @@ class QueueLines:
         """Take in a message that fell due: at the end, or back to its own place."""
         line = self._lines.setdefault(queue_name, _Line())
         if message.message_id in self._places:
-            line.held.append(message)
+            line.returning.append(message)
         else:
             line.waiting.append(message)
         self.move_on(queue_name)
 
-    def stop(self, message: Message, queue_name: str) -> bool:
-        """Hold a message in work that is about to start, if its queue is paused."""
-        queue = self._queue(queue_name)
-        if queue is None or not queue.is_paused:
-            return False
-        self._lines[queue_name].held.append(message)
-        return True
+    def is_standing(self, message: Message, queue_name: str, number: int) -> bool:
+        """Whether a message still stands at the gate under a number."""
+        line = self._lines.get(queue_name)
+        standing = None if line is None else line.standing.get(message.message_id)
+        return standing is not None and standing[0] == number
+
+    def start(self, message: Message, queue_name: str) -> None:
+        """Note that a standing message starts: it is in work now."""
+        line = self._lines[queue_name]
+        del line.standing[message.message_id]
+        if message.message_id not in self._places:
+            line.in_work.add(message.message_id)
+            self._places[message.message_id] = _Place(queue_name)
 
     def note_callback(self, source_id: str) -> None:
         """Note a new callback message of a message that may be in work."""
@@ -77,6 +91,11 @@ class QueueLines:
 
     def note_final(self, message: Message) -> None:
         """Note that a message is final: its place, or its source's, may be free."""
+        if message.queue_name is not None:
+            line = self._lines.get(message.queue_name)
+            if line is not None and message.message_id in line.standing:
+                del line.standing[message.message_id]
+                self.move_on(message.queue_name)
         place = self._places.get(message.message_id)
         if place is not None:
             place.is_final = True
@@ -88,34 +107,48 @@ class QueueLines:
             self._release(source_id, source_place)
 
     def move_on(self, queue_name: str) -> None:
-        """Let through whoever may go on now, in order."""
+        """Let those stand at the gate who may start now, in order, and no others."""
         line = self._lines.get(queue_name)
         if line is None:
             return
         queue = self._queue(queue_name)
-        if queue is not None and queue.is_paused:
-            return
         parallelism = 1 if queue is None else queue.parallelism
+        if queue is not None and queue.is_paused:
+            self._take_back(line, room=0, keeps_returning=False)
+            return
         if parallelism > 1:
             # Whoever waits for callbacks only no longer has to (QUE-14, QUE-16).
             for message_id in tuple(line.in_work):
                 if self._places[message_id].is_final:
                     self._give_back(message_id, line)
-        held, line.held = line.held, []
-        for message in held:
-            self._let_through(message)
-        while line.waiting and len(line.in_work) < parallelism:
+        room = max(0, parallelism - len(line.in_work))
+        self._take_back(line, room=room, keeps_returning=True)
+        while line.returning:
+            self._let_stand(line.returning.popleft(), line)
+        room -= sum(id not in self._places for id in line.standing)
+        while line.waiting and room > 0:
             message = line.waiting.popleft()
             # One that was cancelled in the meantime leaves no gap (QUE-18).
             if self._is_waiting(message.message_id):
-                line.in_work.add(message.message_id)
-                self._places[message.message_id] = _Place(queue_name)
-                self._let_through(message)
+                self._let_stand(message, line)
+                room -= 1
 
     def clear(self) -> None:
         """Forget everybody."""
         self._lines.clear()
         self._places.clear()
+
+    def _let_stand(self, message: Message, line: _Line) -> None:
+        line.standing[message.message_id] = (self._stand(message), message)
+
+    def _take_back(self, line: _Line, *, room: int, keeps_returning: bool) -> None:
+        """Take back from the gate, last first, all new ones beyond the room."""
+        new = [id for id in line.standing if id not in self._places]
+        for message_id in reversed(new[room:]):
+            line.waiting.appendleft(line.standing.pop(message_id)[1])
+        if not keeps_returning:
+            for message_id in reversed(tuple(line.standing)):
+                line.returning.appendleft(line.standing.pop(message_id)[1])
 
     def _release(self, message_id: str, place: _Place) -> None:
         queue = self._queue(place.queue_name)

@@ -126,6 +126,8 @@ class Scheduler:
         self._gate.note(transition.progress)
         if transition.progress:
             now_ms = self._clock.now_ms()
+            # What fell due before must not be overtaken by what arrives now.
+            self._let_arrive(now_ms)
             for item in transition.progress:
                 if item.is_waiting:
                     if item.due_ms <= now_ms:
@@ -154,17 +156,21 @@ class Scheduler:
                 flight = self._flights[message_id]
                 flight.is_late = True
                 flight.task.cancel()
+            self._let_arrive(now_ms)
             while (schedule_id := self._firings.pop_due(now_ms)) is not None:
                 self._fire(schedule_id)
-            while (message_id := self._due.pop_due(now_ms)) is not None:
-                progress = self._store.progress(message_id, now_ms)
-                if progress is not None:
-                    self._gate.arrive(progress.message)
             while (message := self._gate.take(now_ms)) is not None:
                 self._launch(message, now_ms)
         finally:
             self._is_pumping = False
         self._arm()
+
+    def _let_arrive(self, now_ms: int) -> None:
+        """Hand to the gate what has fallen due."""
+        while (message_id := self._due.pop_due(now_ms)) is not None:
+            progress = self._store.progress(message_id, now_ms)
+            if progress is not None:
+                self._gate.arrive(progress.message)
 
     def _launch(self, message: Message, now_ms: int) -> None:
         message_id = message.message_id

@@ -97,11 +97,7 @@ def _hostname(host: str) -> str:
 @lru_cache(maxsize=256)
 def _is_nobodys(name: str) -> bool:
     """Whether no stranger can make this name point here."""
-    return (
-        "." not in name
-        or name.endswith(_OURS)
-        or _is_address(name)
-    )
+    return "." not in name or name.endswith(_OURS) or _is_address(name)
 
 
 def _is_address(name: str) -> bool:

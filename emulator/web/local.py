@@ -36,6 +36,7 @@ __all__ = [
 
 _MAX_JSON_BYTES = 65_536
 _HEARTBEAT_S = 15.0
+_HEARTBEAT = b": still here\n\n"
 
 
 async def health(request: web.Request) -> web.Response:
@@ -149,7 +150,7 @@ async def feed(request: web.Request) -> web.StreamResponse:
             try:
                 items = await asyncio.wait_for(anext(batches), _HEARTBEAT_S)
             except TimeoutError:
-                await response.write(b": still here\n\n")
+                await response.write(_HEARTBEAT)
                 continue
             except StopAsyncIteration:
                 return response
@@ -158,8 +159,7 @@ async def feed(request: web.Request) -> web.StreamResponse:
                 gap = json.dumps({"dropped": dropped})
                 await response.write(f"event: gap\ndata: {gap}\n\n".encode())
             events = [_event(item) for item in items if user in (None, item.user)]
-            if events:
-                await response.write(b"".join(events))
+            await response.write(b"".join(events) or _HEARTBEAT)
 
 
 def _user(request: web.Request) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from emulator.core import wire
+from emulator.core.destination import parse_destination
 from emulator.core.headers import parse_schedule
 from emulator.core.model import Incoming
 from emulator.web.call import Call
@@ -30,7 +31,10 @@ async def create_schedule(call: Call) -> web.Response:
 def create_schedule_from(call: Call, incoming: Incoming) -> web.Response:
     """Create or replace a schedule; also what a publish with a cron does (SCH-3)."""
     request = parse_schedule(
-        incoming, limits=call.engine.limits, now_ms=call.engine.now_ms
+        incoming,
+        limits=call.engine.limits,
+        now_ms=call.engine.now_ms,
+        defaults=call.engine.defaults_of(parse_destination(incoming.destination)),
     )
     schedule_id = call.engine.schedules.put(
         request.publish, request.cron, request.schedule_id

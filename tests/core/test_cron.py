@@ -440,7 +440,7 @@ def crons(draw):
     return " ".join(text for text, _ in written), matches
 
 
-@few
+@settings(max_examples=25, deadline=None)
 @given(crons(), zones, st.integers(-36 * HOUR_MS, 12 * HOUR_MS))
 def test_every_match_fires_and_nothing_else(cron, zone, offset_ms):
     """SCH-4, SCH-36: minute by minute, for a day and a half around a change."""

@@ -386,6 +386,45 @@ def test_bodies_in_the_log_are_standard_base64():
     assert shown["body"] == b64encode(b"\xff\xef\xfe").decode() == "/+/+"
 
 
+# The feed
+
+
+def test_the_feed_adds_whose_entry_it_is_and_how_many_retries_were_made():
+    entry = a_log_entry(State.ACTIVE)
+
+    assert wire.feed_item("alice", entry) == wire.log_entry(entry) | {
+        "user": "alice",
+        "retried": 0,
+    }
+
+
+def test_the_feed_adds_the_status_and_the_duration_of_a_delivery():
+    entry = a_log_entry(
+        State.DELIVERED, retried=2, outcome=Responded(204), duration_ms=0
+    )
+
+    assert wire.feed_item("alice", entry) == wire.log_entry(entry) | {
+        "user": "alice",
+        "retried": 2,
+        "status": 204,
+        "durationMs": 0,
+    }
+
+
+def test_the_feed_adds_where_a_message_went_and_what_it_reports():
+    message = a_message(callback_of="msg_0")
+    entry = a_log_entry(
+        State.FAILED, message, retried=3, outcome=Unreachable("refused"), dlq_id="1-0"
+    )
+
+    assert wire.feed_item("alice", entry) == wire.log_entry(entry) | {
+        "user": "alice",
+        "retried": 3,
+        "dlqId": "1-0",
+        "callbackOf": "msg_0",
+    }
+
+
 # Schedules
 
 
@@ -822,6 +861,7 @@ def test_nothing_rendered_is_null_or_beyond_utf_8(message, outcome, state, sched
         wire.message(message),
         wire.dlq_entry(a_dlq_entry(outcome, message)),
         wire.log_entry(a_log_entry(state, message, outcome=outcome)),
+        wire.feed_item("alice", a_log_entry(state, message, outcome=outcome)),
         wire.callback_payload(message, outcome, 0, None),
         wire.schedule(schedule),
     ]

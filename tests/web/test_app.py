@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from emulator.core.headers import CONFIGURATION_HEADERS
 from emulator.engine.engine import Engine
 from emulator.settings import DEV_USERS
 from emulator.web.routes import LOCAL_ROUTES, ROUTES
@@ -442,7 +443,7 @@ BROKEN = {
     "a header beyond all limits": head("GET", "/v2/keys", f"X: {'a' * 300_000}"),
     "a target beyond all limits": head("GET", f"/v2/keys?{'a' * 300_000}"),
     "too many headers": head("GET", "/v2/keys", *["X: a"] * 5_000),
-    "no host": f"GET /v2/keys HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode(),
+    "no host": head("GET", "/v2/keys").replace(b"Host: localhost\r\n", b""),
     "two hosts": head("GET", "/v2/keys", "Host: b"),
     "a broken first chunk": head(
         "POST", f"/v2/publish/{HOOK}", "Transfer-Encoding: chunked"
@@ -577,14 +578,16 @@ TARGETS = st.one_of(
     ),
 )
 
+PARAMETER_NAMES = (
+    *("count", "cursor", "order", "state", "messageId", "messageIds", "dlqIds"),
+    *("fromDate", "toDate", "url", "host", "path", "label", "callerIp", "topicName"),
+    *("responseStatus", "search", "parallelism", "rate", "period", "a"),
+    *("qstash_token", "upstash-retries", "Upstash-Delay", "upstash-forward-x"),
+)
+
 PARAMETERS = st.lists(
     st.tuples(
-        st.sampled_from(
-            "count cursor order state messageId messageIds dlqIds fromDate toDate "
-            "url host path label callerIp responseStatus topicName search "
-            "qstash_token upstash-retries Upstash-Delay upstash-forward-x "
-            "parallelism rate period a".split()
-        ),
+        st.sampled_from(PARAMETER_NAMES),
         st.one_of(
             st.sampled_from(["", "0", "1", "-1", "9" * 400, "1-0", "a,b", "%ff", "%"]),
             st.from_regex(r"[!-~]{0,10}", fullmatch=True),
@@ -593,19 +596,19 @@ PARAMETERS = st.lists(
     max_size=3,
 )
 
+HEADER_NAMES = (
+    *(
+        header.name.replace("<option>", "Retries").replace("<Name>", "X")
+        for header in CONFIGURATION_HEADERS
+    ),
+    *("Upstash-", "Upstash-Forward-", "Upstash-Unknown", "Authorization", "Cookie"),
+    *("Content-Encoding", "Origin", "Host", "Range", "Upgrade", "Connection", "X"),
+    *("Accept", "Last-Event-ID", "If-None-Match"),
+)
+
 HEADERS = st.lists(
     st.tuples(
-        st.sampled_from(
-            "Upstash-Method Upstash-Delay Upstash-Not-Before Upstash-Retries "
-            "Upstash-Retry-Delay Upstash-Timeout Upstash-Callback "
-            "Upstash-Callback-Retries Upstash-Failure-Callback Upstash-Forward-X "
-            "Upstash-Forward- Upstash-Header-Forward Upstash-Deduplication-Id "
-            "Upstash-Content-Based-Deduplication Upstash-Label Upstash-Cron "
-            "Upstash-Flow-Control-Key Upstash-Flow-Control-Value Upstash-Queue-Name "
-            "Upstash-Redact-Fields Upstash-Schedule-Id Upstash- Authorization "
-            "Content-Type Content-Encoding Cookie Origin Host Range Upgrade "
-            "Connection Accept Last-Event-ID If-None-Match X".split()
-        ),
+        st.sampled_from(HEADER_NAMES),
         st.one_of(
             st.sampled_from(
                 ["1", "0s", "1d", "true", "http://a/", "http://[", "* * * * *", "GET"]
@@ -639,7 +642,10 @@ BODIES = st.one_of(
 )
 
 METHODS = st.sampled_from(
-    "GET POST PUT PATCH DELETE HEAD OPTIONS CONNECT TRACE QUERY PROPFIND".split()
+    [
+        *("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT"),
+        *("TRACE", "QUERY", "PROPFIND"),
+    ]
 )
 
 FRAMINGS = st.sampled_from(["length", "chunks", "none", "short", "bad chunk", "both"])

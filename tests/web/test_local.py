@@ -453,10 +453,38 @@ async def test_the_feed_tells_what_the_log_tells_as_it_happens():
     assert feed.response.headers["Content-Type"].startswith("text/event-stream")
     assert feed.response.headers["Cache-Control"] == "no-store"
     assert [event.kind for event in events] == ["log"] * 3
-    assert [event.data for event in events] == [
-        {**entry, "user": DEV_USERS[0].name} for entry in logged
-    ]
+    # The feed knows more: see `wire.feed_item`.
+    ours = {"user", "retried", "status", "durationMs"}
+    assert [
+        {name: value for name, value in event.data.items() if name not in ours}
+        for event in events
+    ] == logged
+    assert {event.data["user"] for event in events} == {DEV_USERS[0].name}
+    assert events[-1].data["status"] == 200
     assert {event.data["messageId"] for event in events} == {message_id}
+
+
+async def test_with_a_token_the_feed_is_that_users_alone():
+    headers = {"Authorization": f"Bearer {DEV_USERS[1].token}"}
+    async with (
+        serve() as api,
+        api.session.get(api.url("/_qemu/feed"), headers=headers) as response,
+    ):
+        listener = Listener(response)
+        for user in (0, 1, 2, 1):
+            await api.publish(user=user, headers=[("Upstash-Delay", "1h")])
+        events = [await listener.event() for _ in range(2)]
+
+    assert [event.data["user"] for event in events] == [DEV_USERS[1].name] * 2
+    assert [event.id for event in events] == [2, 4]
+
+
+async def test_a_token_that_nobody_has_gets_no_feed():
+    headers = {"Authorization": "Bearer x"}
+    async with serve() as api:
+        url = api.url("/_qemu/feed")
+        async with api.session.get(url, headers=headers) as response:
+            assert response.status == 401
 
 
 async def test_events_are_numbered_without_gaps_over_all_users():

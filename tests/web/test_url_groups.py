@@ -440,9 +440,7 @@ async def test_a_schedule_outlives_its_group_and_says_what_is_missing():
         )
         await api.delete("/v2/topics/g")
         await api.advance(by="1m")
-        schedule = (
-            await api.get(f"/v2/schedules/{created.json['scheduleId']}")
-        ).json
+        schedule = (await api.get(f"/v2/schedules/{created.json['scheduleId']}")).json
 
         assert schedule["error"] == "topic g not found"
         assert urls(api) == []

@@ -1,0 +1,111 @@
+"""Calls to a running emulator, and what becomes of those that fail.
+
+They go directly: no proxy of the environment is heard, and a target goes out to the
+letter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from emulator.cli.exit_codes import CliError
+from emulator.cli.output import printable
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
+
+__all__ = ["ask_health", "call"]
+
+_MAX_ANSWER_BYTES = 65_536
+"""Of an error's body, or of what a stranger on our port says."""
+
+_TIMEOUT_S = 30.0
+"""Longer than the feed's silence: it says at least every 15 s that it is there."""
+
+
+def ask_health(url: str, *, timeout_s: float) -> dict[str, Any] | None:
+    """Return what an emulator says of itself; ``None`` unless one answers."""
+    import json
+    from http.client import HTTPException
+
+    try:
+        with _request(url, "GET", "/_qemu/health", timeout_s=timeout_s) as response:
+            answer = json.loads(response.read(_MAX_ANSWER_BYTES))
+    except (OSError, HTTPException, ValueError, RecursionError):
+        return None
+    match answer:
+        case {"version": str(version), "pending": int(pending)}:
+            return {"version": printable(version[:20]), "pending": pending}
+        case _:
+            return None
+
+
+def call(url: str, method: str, target: str, **details: Any) -> HTTPResponse:
+    """Call a running emulator's API; ``target`` goes out as it is.
+
+    ``details`` are ``headers``, pairs, and ``body``. Raises ``CliError`` if there is
+    no answer or not a good one. The response has to be closed.
+    """
+    from http.client import HTTPException
+
+    try:
+        response = _request(url, method, target, **details)
+    except ConnectionRefusedError as error:
+        fact = f"nothing is listening at {printable(url)}"
+        raise CliError(fact, "Start it: qemu start") from error
+    except (OSError, HTTPException, ValueError) as error:
+        reason = printable(str(error) or type(error).__name__)
+        raise CliError(f"can't call {printable(url)}: {reason}") from error
+    if 200 <= response.status < 300:
+        return response
+    with response:
+        reason = _error_text(response.read(_MAX_ANSWER_BYTES))
+    advice = ["Give its token: --token"] if response.status == 401 else []
+    raise CliError(f"the server refused: {response.status} {reason}", *advice)
+
+
+def _request(
+    url: str,
+    method: str,
+    target: str,
+    *,
+    headers: Iterable[tuple[str, str]] = (),
+    body: bytes = b"",
+    timeout_s: float = _TIMEOUT_S,
+) -> HTTPResponse:
+    """Make a request. The response owns its connection, and closes it.
+
+    Raises ``OSError``, ``HTTPException``, or ``ValueError`` for what can't be sent.
+    """
+    from http.client import HTTPConnection, HTTPSConnection
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("the server's URL must start with http:// or https://")
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    connection = kind(parts.hostname, parts.port, timeout=timeout_s)
+    try:
+        connection.putrequest(method, target, skip_accept_encoding=True)
+        connection.putheader("Connection", "close")
+        for name, value in headers:
+            connection.putheader(name, value.encode())
+        if method == "POST":
+            connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body or None)
+        return connection.getresponse()
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _error_text(body: bytes) -> str:
+    import json
+
+    text = body.decode(errors="replace")
+    try:
+        reason = json.loads(text)["error"]  # ERR-1
+    except (ValueError, TypeError, LookupError, RecursionError):
+        reason = text
+    return printable(str(reason)[:500])

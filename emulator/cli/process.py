@@ -1,0 +1,96 @@
+"""The process around an emulator: its signals, its warnings, its broken streams."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from enum import Enum
+from typing import IO
+
+from emulator.cli.output import printable
+
+__all__ = [
+    "Stop",
+    "configure_logging",
+    "give_up_if_broken",
+    "heed_signals",
+    "watch_requests",
+]
+
+
+class Stop(Enum):
+    """Why the emulator stops."""
+
+    INTERRUPT = "Ctrl-C"
+    TERMINATE = "SIGTERM"
+    HANGUP = "the terminal was closed"
+    UNREAD = "nobody reads the output any more"
+    ORPHANED = "the parent process has ended"
+
+
+def configure_logging(verbosity: int, *, quiet: bool) -> None:
+    """Print warnings of ours in one line; everything, and in full, with ``-vv``."""
+    import logging
+
+    class OneLine(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return f"{record.levelname.lower()}: {printable(record.getMessage())}"
+
+    handler = logging.StreamHandler()
+    level = logging.ERROR if quiet else logging.WARNING
+    if verbosity >= 2:
+        level = logging.DEBUG
+        full = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+        handler.setFormatter(logging.Formatter(full))
+    else:
+        handler.setFormatter(OneLine())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(level)
+
+
+def watch_requests(note: Callable[[str], None]) -> None:
+    """Have a line noted for each request that an emulator answers from now on."""
+    import logging
+
+    from emulator.web.request_log import REQUEST_LOGGER
+
+    class Noting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            note(record.getMessage())
+
+    requests = logging.getLogger(REQUEST_LOGGER)
+    requests.addHandler(Noting())
+    requests.setLevel(logging.INFO)
+    requests.propagate = False
+
+
+def heed_signals(ask: Callable[[Stop], None]) -> None:
+    """Let signals ask for a stop, in the running event loop."""
+    import asyncio
+    import signal
+
+    loop = asyncio.get_running_loop()
+    stops = {"SIGINT": Stop.INTERRUPT, "SIGTERM": Stop.TERMINATE, "SIGHUP": Stop.HANGUP}
+    for name, stop in stops.items():
+        number = getattr(signal, name, None)
+        if number is None:
+            continue  # Windows has no SIGHUP
+        if stop is Stop.HANGUP and signal.getsignal(number) is signal.SIG_IGN:
+            continue  # nohup
+        try:
+            loop.add_signal_handler(number, ask, stop)
+        except NotImplementedError:  # Windows
+            signal.signal(
+                number, lambda *_, stop=stop: loop.call_soon_threadsafe(ask, stop)
+            )
+
+
+def give_up_if_broken(stream: IO[str] | None) -> None:
+    """Keep the interpreter from complaining about a stream that nobody reads."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,0 +1,64 @@
+"""Advice beside the log: what to try when a destination can't be reached."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from emulator.cli.lines import Line
+from emulator.cli.output import cut, plural, printable
+
+if TYPE_CHECKING:
+    from emulator.core.reroute import Route
+
+__all__ = ["Remedies"]
+
+_EVERY_MS = 60_000
+
+_MAX_ORIGINS = 256
+"""How many unreachable origins are remembered."""
+
+
+class Remedies:
+    """What to try when a destination can't be reached.
+
+    Said once for each origin and minute, by the entries' own time; what fails in
+    between is counted.
+    """
+
+    def __init__(self, routes: tuple[Route, ...] = ()) -> None:
+        self._routes = routes
+        self._said: dict[str, tuple[int, int]] = {}
+
+    def remedy(self, line: Line) -> str:
+        """Return a line to follow this one, or nothing."""
+        from emulator.core.reroute import reroute
+
+        if line.state != "ERROR" or line.status is not None:
+            return ""
+        url = reroute(line.url, self._routes)
+        match = re.match(r"(https?://)(?:[^/?#@]*@)?([^/?#]*)", url, re.IGNORECASE)
+        scheme, host = match.groups() if match else ("", url)
+        host = cut(printable(host[:200]), 60)
+        error = line.error or ""
+        if "refused" in error:
+            advice = f"{host}: is your app running?"
+        elif "resolve" in error:
+            route = f"{scheme}{host}=http://127.0.0.1:3000"
+            advice = f"no such host; try --route {route}"
+        elif "TLS" in error:
+            advice = f"{host}: does it speak TLS? If not, publish to http://"
+        else:
+            return ""
+
+        said_ms, more = self._said.get(host, (None, 0))
+        if said_ms is not None and line.time_ms - said_ms < _EVERY_MS:
+            self._said[host] = (said_ms, more + 1)
+            return ""
+        self._said.pop(host, None)
+        while len(self._said) >= _MAX_ORIGINS:
+            del self._said[next(iter(self._said))]
+        self._said[host] = (line.time_ms, 0)
+        return f"{'':14}{advice}" + (
+            f" ({plural(more, 'more failure')})" if more else ""
+        )

@@ -1,0 +1,119 @@
+"""What a test expects of a record, and how to say that none fits.
+
+A failed expectation names the nearest candidates and how each differs, so that the
+report answers the question which the assertion raises.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from emulator.testing.records import Delivery, PublishedMessage, excerpt
+
+__all__ = ["Expectation", "describe", "of_delivery", "of_published", "select"]
+
+R = TypeVar("R", PublishedMessage, Delivery)
+
+_SHOWN_CANDIDATES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """One thing that is expected; ``difference`` says how a record fails it."""
+
+    text: str
+    difference: Callable[[Any], str | None]
+
+
+def of_published(
+    *,
+    url: str | None = None,
+    body: bytes | str | None = None,
+    json_body: Any = None,
+    headers: Mapping[str, str] | None = None,
+    **fields: Any,
+) -> list[Expectation]:
+    """Make the expectations of a published message; ``None`` expects nothing."""
+    expectations = _fields(url=url, **fields)
+    if body is not None:
+        wanted = body.encode() if isinstance(body, str) else body
+        expectations.append(_equal("body", wanted, lambda record: record.body, excerpt))
+    if json_body is not None:
+        expectations.append(
+            _equal("json", json_body, lambda record: _json(record.body), repr)
+        )
+    for name, value in (headers or {}).items():
+        expectations.append(
+            _equal(
+                f"header {name}",
+                value,
+                lambda record, name=name: record.headers.get(name),
+                repr,
+            )
+        )
+    return expectations
+
+
+def of_delivery(*, url: str | None = None, **fields: Any) -> list[Expectation]:
+    """Make the expectations of a delivery; ``None`` expects nothing."""
+    return _fields(url=url, **fields)
+
+
+def select(records: Sequence[R], expectations: Sequence[Expectation]) -> list[R]:
+    """Return the records that are as expected."""
+    return [record for record in records if not _differences(record, expectations)]
+
+
+def describe(
+    what: str,
+    records: Sequence[PublishedMessage] | Sequence[Delivery],
+    expectations: Sequence[Expectation],
+) -> str:
+    """Say what was expected, and what comes nearest to it."""
+    wanted = ", ".join(expectation.text for expectation in expectations) or "anything"
+    if not records:
+        return f"{what} with {wanted}: there is none at all"
+    # Python's sort is stable: of equally near ones the first goes first.
+    nearest = sorted(
+        records, key=lambda record: len(_differences(record, expectations))
+    )
+    lines = [f"{what} with {wanted}; nearest of {len(records)}:"]
+    for record in nearest[:_SHOWN_CANDIDATES]:
+        lines.append(f"  {record!r}")
+        lines += [f"    {item}" for item in _differences(record, expectations)]
+    return "\n".join(lines)
+
+
+def _fields(**fields: Any) -> list[Expectation]:
+    return [
+        _equal(name, value, lambda record, name=name: getattr(record, name), repr)
+        for name, value in fields.items()
+        if value is not None
+    ]
+
+
+def _equal(
+    name: str, wanted: Any, read: Callable[[Any], Any], show: Callable[[Any], str]
+) -> Expectation:
+    def difference(record: Any) -> str | None:
+        found = read(record)
+        if found == wanted:
+            return None
+        return f"{name}: {show(found)} instead of {show(wanted)}"
+
+    return Expectation(f"{name}={show(wanted)}", difference)
+
+
+def _differences(record: Any, expectations: Sequence[Expectation]) -> list[str]:
+    found = (expectation.difference(record) for expectation in expectations)
+    return [difference for difference in found if difference is not None]
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return f"no JSON: {excerpt(body)}"
