@@ -40,7 +40,7 @@ DEVIATIONS = REFERENCE / "deviations.md"
 
 _CITATION = re.compile(
     r"\b([A-Z]{3,4})-(\d+)"  # MSG-20
-    r"(?:\s*(?:to|\.\.|…|–)\s*(?:[A-Z]{3,4}-|-)?(\d+))?"  # to MSG-29; ..29; to -29
+    r"(?:\s*(?:to|\.\.)\s*(?:[A-Z]{3,4}-|-)?(\d+))?"  # to MSG-29; ..29; to -29
 )
 
 # Clauses

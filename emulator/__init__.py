@@ -8,15 +8,17 @@ if TYPE_CHECKING:
     from emulator.emulator import Emulator
     from emulator.engine.clock import VirtualClock
     from emulator.settings import Settings
+    from emulator.web.verify import explain
 
     __version__: str
 
-__all__ = ["Emulator", "Settings", "VirtualClock", "__version__"]
+__all__ = ["Emulator", "Settings", "VirtualClock", "__version__", "explain"]
 
 _HOMES = {
     "Emulator": "emulator.emulator",
     "Settings": "emulator.settings",
     "VirtualClock": "emulator.engine.clock",
+    "explain": "emulator.web.verify",
 }
 
 

@@ -10,14 +10,17 @@ import errno
 import logging
 import os
 import socket
+from collections.abc import Coroutine
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from emulator.core.model import NOTHING_DECLARED
+from emulator.core.model import NOTHING_DECLARED, Outcome, Outgoing
 from emulator.engine.clock import SystemClock, VirtualClock
 from emulator.engine.engine import Engine
 from emulator.engine.entropy import SeededEntropy, SystemEntropy
+from emulator.engine.faults import FaultScript
 from emulator.engine.feed import Feed
 from emulator.engine.ports import Clock, Entropy, Transport
 from emulator.engine.tenants import Tenant, Tenants
@@ -25,6 +28,9 @@ from emulator.settings import Settings
 from emulator.transport import HttpTransport
 from emulator.web.app import build_app
 from emulator.web.request_log import REQUEST_LOGGER, RequestLog
+
+if TYPE_CHECKING:
+    from emulator.testing.qemu import Qemu
 
 __all__ = ["Emulator"]
 
@@ -52,8 +58,8 @@ class Emulator:
         self.settings = settings or Settings()
         self.feed = Feed()
         self.clock = _clock(self.settings)
-        self._transport = transport or HttpTransport()
-        self.tenants = _tenants(self.settings, self.clock, self._transport, self.feed)
+        self._way = _Way(transport or HttpTransport())
+        self.tenants = _tenants(self.settings, self.clock, self._way, self.feed)
         self._runner: web.AppRunner | None = None
         self._port = 0
         self._aborted = asyncio.Event()
@@ -79,6 +85,15 @@ class Emulator:
     def url(self) -> str:
         """What ``QSTASH_URL`` is set to."""
         return self.settings.url_at(self._port)
+
+    @property
+    def transport(self) -> Transport:
+        """The way to destinations. May be replaced while no delivery is under way."""
+        return self._way.transport
+
+    @transport.setter
+    def transport(self, transport: Transport) -> None:
+        self._way.transport = transport
 
     @property
     def pending(self) -> int:
@@ -145,11 +160,34 @@ class Emulator:
         await asyncio.gather(*tasks, return_exceptions=True)
         self.feed.close()
         await runner.cleanup()
-        await self._transport.close()
+        await self.transport.close()
 
     def abort(self) -> None:
         """Make a ``stop`` that waits for deliveries wait no longer."""
         self._aborted.set()
+
+    def in_thread(self) -> Qemu:
+        """Run in a thread: ``with Emulator(Settings(port=0)).in_thread() as qemu: …``.
+
+        For tests and for callers without an event loop. What comes back is the test
+        kit's object, which the pytest fixture gives as well.
+        """
+        from emulator.testing.qemu import Qemu
+
+        return Qemu(self)
+
+
+class _Way(Transport):
+    """The transport that the engines have for good; it asks the one of the moment."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+
+    def send(self, request: Outgoing) -> Coroutine[Any, Any, Outcome]:
+        return self.transport.send(request)
+
+    async def close(self) -> None:
+        await self.transport.close()
 
 
 def _request_logger() -> logging.Logger | None:
@@ -170,7 +208,8 @@ def _tenants(
     entropy: Entropy = (
         SystemEntropy() if settings.seed is None else SeededEntropy(settings.seed)
     )
-    stamp = SystemClock()
+    stamp = clock if settings.signature_clock == "virtual" else SystemClock()
+    faults = FaultScript(settings.faults, entropy)
     tenants = [
         Tenant(
             Engine(
@@ -186,6 +225,7 @@ def _tenants(
                 routes=settings.routes,
                 llm_upstream=settings.llm_upstream,
                 declared=settings.declared if index == 0 else NOTHING_DECLARED,
+                faults=faults,
                 grace_ms=settings.grace_ms,
                 max_log_entries=settings.max_log_entries,
             ),
@@ -194,7 +234,7 @@ def _tenants(
         )
         for index, user in enumerate(settings.users)
     ]
-    return Tenants(tenants, clock=clock, feed=feed)
+    return Tenants(tenants, clock=clock, feed=feed, faults=faults)
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:

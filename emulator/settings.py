@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 from emulator.core.destination import url_problem
+from emulator.core.faults import Fault
 from emulator.core.limits import PROFILES, Limits, limits_of
 from emulator.core.model import NOTHING_DECLARED, Declared, SigningKeys
 from emulator.core.reroute import Route
@@ -105,6 +106,13 @@ class Settings:
     start_time_ms: int | None = None
     """What the clock shows at the start; ``None``: the real time."""
 
+    signature_clock: str = "real"
+    """Which clock dates signatures; ``virtual``: the one that schedules.
+
+    Apps verify with the machine's clock, and refuse what another one dates (SIG-7):
+    only for an app whose own clock is set to the emulator's.
+    """
+
     seed: int | None = None
     """Makes ids reproducible; ``None``: nobody can foretell them."""
 
@@ -123,6 +131,9 @@ class Settings:
     declared: Declared = NOTHING_DECLARED
     """Queues, URL groups and schedules that the first user has from the start."""
 
+    faults: tuple[Fault, ...] = ()
+    """What goes wrong with deliveries on purpose, from the start."""
+
     users: tuple[User, ...] = DEV_USERS
     """Who may call. The first is the one that the banner shows."""
 
@@ -138,6 +149,7 @@ class Settings:
         _one_of("quota", self.quota, tuple(PROFILES))
         _one_of("region", self.region, REGIONS)
         _one_of("clock", self.clock, CLOCKS)
+        _one_of("signature_clock", self.signature_clock, CLOCKS)
         _check(0 < self.speed <= 1_000_000, "speed", "must be above 0 and at most 1e6")
         _check(
             self.clock == "real" or self.speed == 1,

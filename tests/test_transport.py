@@ -58,11 +58,13 @@ class Destination:
     ) -> None:
         self.connections += 1
         self.open.add(writer)
-        # Whoever breaks a connection off, a test among them, ends this one.
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            await self._answer(reader, writer)
-        self.open.discard(writer)
-        writer.close()
+        try:
+            # The client, or the test, may break the connection off at any time.
+            with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+                await self._answer(reader, writer)
+        finally:
+            self.open.discard(writer)
+            writer.close()
 
     async def _answer(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -96,6 +98,13 @@ async def let_others_read() -> None:
         await asyncio.sleep(0)
 
 
+async def all_closed(bare: Destination) -> None:
+    """Wait until no connection is open any more."""
+    async with asyncio.timeout(LONGEST_S):
+        while bare.open:
+            await let_others_read()
+
+
 def reset(writer: asyncio.StreamWriter) -> None:
     """Close so that the other side gets a reset."""
     raw = writer.get_extra_info("socket")
@@ -117,8 +126,7 @@ async def destination(
         finally:
             for writer in tuple(bare.open):
                 writer.transport.abort()
-            while bare.open:
-                await let_others_read()
+            await all_closed(bare)
 
 
 @asynccontextmanager
@@ -829,9 +837,7 @@ async def test_closing_closes_the_connections():
 
         await transport.close()
 
-        async with asyncio.timeout(LONGEST_S):
-            while bare.open:
-                await let_others_read()
+        await all_closed(bare)
 
 
 async def test_a_transport_that_never_sent_can_be_closed():

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from emulator.cli.configuration import Configuration
 from emulator.cli.env import format_env
-from emulator.cli.output import printable
+from emulator.cli.output import format_instant, plural, printable
 from emulator.cli.settings_file import shown_path
+from emulator.cli.sources import Origin
+
+if TYPE_CHECKING:
+    from emulator.core.model import Declared
 
 __all__ = ["banner"]
 
@@ -20,16 +26,14 @@ def banner(configuration: Configuration, url: str, *, ready_ms: int) -> str:
         facts.append(("Beware", "other machines can reach this address"))
     if configuration.file is not None:
         facts.append(("Config", printable(shown_path(configuration.file))))
-    if configuration.own_credentials:
-        facts += [
-            ("Keys", f"from {', '.join(configuration.own_credentials)}"),
-            ("", "QSTASH_DEV=true finds only a server with the published ones"),
-        ]
+    facts += _user(configuration) + _declared(settings.declared)
     clock = "virtual: it stands still until it is advanced"
     if settings.clock == "real":
         clock = "" if settings.speed == 1 else f"{settings.speed:g} x real time"
     if settings.start_time_ms is not None:
-        clock = f"{clock or 'real'}; started at {_instant(settings.start_time_ms)}"
+        clock = (
+            f"{clock or 'real'}; started at {format_instant(settings.start_time_ms)}"
+        )
     if clock:
         facts.append(("Clock", clock))
     for index, route in enumerate(settings.routes):
@@ -48,11 +52,29 @@ def banner(configuration: Configuration, url: str, *, ready_ms: int) -> str:
     return "\n".join(lines)
 
 
-def _instant(time_ms: int) -> str:
-    from datetime import UTC, datetime
+def _user(configuration: Configuration) -> list[tuple[str, str]]:
+    """Say whose the four lines are, unless they are the usual ones."""
+    from emulator.settings import DEV_USERS
 
-    try:
-        moment = datetime.fromtimestamp(time_ms // 1000, tz=UTC)
-    except (ValueError, OverflowError, OSError):
-        return f"{time_ms} ms"
-    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    user, source = configuration.settings.users[0], configuration.user_sources[0]
+    if user == DEV_USERS[0]:
+        return []
+    is_written = source.origin is not Origin.DEFAULT
+    facts = [("User", f"{user.name}, from {source}" if is_written else user.name)]
+    if not configuration.is_found_by_dev_mode:
+        reason = "QSTASH_DEV=true finds only a server with the published keys"
+        facts.append(("", reason))
+    elif is_written:
+        facts.append(("", "the published users are accepted, too"))
+    return facts
+
+
+def _declared(declared: Declared) -> list[tuple[str, str]]:
+    """Say how much there is from the start, if there is anything."""
+    counts = (
+        (len(declared.queues), "queue"),
+        (len(declared.url_groups), "URL group"),
+        (len(declared.schedules), "schedule"),
+    )
+    text = ", ".join(plural(count, word) for count, word in counts if count)
+    return [("Declared", text)] if text else []

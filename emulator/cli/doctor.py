@@ -178,14 +178,13 @@ def check_time_zones() -> Check:
 
 def check_keys(configuration: Configuration) -> Check:
     """Will the JavaScript SDK's dev mode recognise us (ENV-7)?"""
-    own = configuration.own_credentials
-    if not own:
-        detail = "the published ones: QSTASH_DEV=true works"
+    if configuration.is_found_by_dev_mode:
+        detail = "the published ones are served: QSTASH_DEV=true works"
         return Check("signing keys", Verdict.OK, detail)
     return Check(
         "signing keys",
         Verdict.WARN,
-        f"your own, from {', '.join(own)}",
+        f"the first user's are from {configuration.user_sources[0]}",
         "QSTASH_DEV=true in JavaScript needs the published ones: unset yours there.",
     )
 

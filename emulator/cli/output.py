@@ -6,6 +6,7 @@ What others wrote is hostile: it passes ``printable`` on its way out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import partial
 from itertools import accumulate
 from typing import IO, TYPE_CHECKING
@@ -16,7 +17,15 @@ import click
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["Writer", "cut", "format_wait", "plural", "printable", "wants_color"]
+__all__ = [
+    "Writer",
+    "cut",
+    "format_instant",
+    "format_wait",
+    "plural",
+    "printable",
+    "wants_color",
+]
 
 
 def printable(text: str) -> str:
@@ -60,6 +69,15 @@ def format_wait(wait_ms: int) -> str:
         if count or parts:
             parts.append((count, name))
     return " ".join(f"{count} {name}" for count, name in parts[:2] if count)
+
+
+def format_instant(time_ms: int) -> str:
+    """Write an instant as ``2027-03-28 00:30:00 UTC``; as ms what no calendar knows."""
+    try:
+        moment = datetime.fromtimestamp(time_ms // 1000, tz=UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{time_ms} ms"
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def plural(count: int, word: str) -> str:

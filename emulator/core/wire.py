@@ -17,6 +17,8 @@ from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from emulator.core.duration import format_duration
+from emulator.core.faults import Fault, FaultKind
 from emulator.core.flow import FlowUsage, started_in_period
 from emulator.core.header_map import grouped
 from emulator.core.model import (
@@ -43,6 +45,7 @@ __all__ = [
     "callback_payload",
     "dlq_entry",
     "error",
+    "fault",
     "feed_item",
     "flow_key",
     "global_parallelism",
@@ -291,6 +294,22 @@ def callback_payload(
         sourceBody=_base64(message.body),
         scheduleId=message.schedule_id,
     )
+
+
+def fault(fault: Fault) -> JsonObject:
+    """Render a fault as ``/_qemu/faults`` takes it; ``times`` only if it has an end."""
+    shown: JsonObject = {
+        "kind": fault.kind,
+        "destination": fault.destination,
+        "probability": fault.probability,
+    }
+    if fault.times is not None:
+        shown["times"] = fault.times
+    if fault.kind in (FaultKind.SLOW_START, FaultKind.REORDER):
+        shown["delay"] = format_duration(fault.delay_ms)
+    if fault.kind is FaultKind.RATE_LIMIT:
+        shown["retry-after"] = fault.retry_after_s
+    return shown
 
 
 def error(text: str) -> JsonObject:

@@ -3,13 +3,15 @@
 Settled means: nobody woken has yet to run, and no delivery is under way. It is
 computed from the engines each time, not kept as a flag. A destination that doesn't
 answer is waited for in real time, for a short grace; then the clock may jump to
-whatever comes next, which in the end is that delivery's own timeout.
+whatever comes next, which in the end is that delivery's own timeout. One that sleeps
+on this very clock before it answers, and says so, isn't waited for at all.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any
 
 from emulator.core.model import Outcome
 from emulator.engine.clock import VirtualClock
@@ -25,7 +27,12 @@ _MOST_JUMPS = 100_000
 
 
 async def advance(
-    clock: VirtualClock, schedulers: Iterable[Scheduler], *, to_ms: int | None
+    clock: VirtualClock,
+    schedulers: Iterable[Scheduler],
+    *,
+    to_ms: int | None,
+    grace_s: float | None = None,
+    most_jumps: int | None = None,
 ) -> None:
     """Turn the clock to an instant; or, with ``None``, until no message can move.
 
@@ -34,19 +41,25 @@ async def advance(
     there is no end to it.
     """
     schedulers = tuple(schedulers)
-    hanging: set[asyncio.Task[Outcome]] = set()
+    grace_s = GRACE_S if grace_s is None else grace_s
+    most_jumps = _MOST_JUMPS if most_jumps is None else most_jumps
+    hanging: set[asyncio.Future[Outcome]] = set()
     jumps = 0
     while True:
-        await _settle(clock, schedulers, hanging)
-        due_ms = _earliest(scheduler.next_due_ms() for scheduler in schedulers)
+        answers_ms = await _settle(clock, schedulers, hanging, grace_s)
+        due_ms = _earliest(
+            *(scheduler.next_due_ms() for scheduler in schedulers), *answers_ms
+        )
         if to_ms is None:
-            work_ms = _earliest(scheduler.next_work_ms() for scheduler in schedulers)
+            work_ms = _earliest(
+                *(scheduler.next_work_ms() for scheduler in schedulers), *answers_ms
+            )
             if work_ms is None:
                 return
             jumps += 1
-            if jumps > _MOST_JUMPS:
+            if jumps > most_jumps:
                 raise Conflict(
-                    f"not idle after {_MOST_JUMPS:,} steps of the clock, which is at "
+                    f"not idle after {most_jumps:,} steps of the clock, which is at "
                     f"{clock.now_ms()} now: something makes new work for ever"
                 )
         elif due_ms is None or due_ms > to_ms:
@@ -59,28 +72,45 @@ async def advance(
     clock.set(max(to_ms, clock.now_ms()))
 
 
-def _earliest(instants_ms: Iterable[int | None]) -> int | None:
+def _earliest(*instants_ms: int | None) -> int | None:
     return min((ms for ms in instants_ms if ms is not None), default=None)
 
 
 async def _settle(
     clock: VirtualClock,
     schedulers: tuple[Scheduler, ...],
-    hanging: set[asyncio.Task[Outcome]],
-) -> None:
-    """Wait until all has settled; who had its grace is added to ``hanging``."""
+    hanging: set[asyncio.Future[Outcome]],
+    grace_s: float,
+) -> list[int | None]:
+    """Wait until all has settled; who had its grace is added to ``hanging``.
+
+    Returns when the destinations that sleep on the clock will answer.
+    """
     while True:
         # Who was woken runs within this loop's next turns: nothing to wait for.
         while clock.waking:  # noqa: ASYNC110
             await asyncio.sleep(0)
-        tasks = {task for scheduler in schedulers for task in scheduler.tasks}
-        # One that has ended, or was told to, no longer hangs: what it comes to is
-        # waited for.
-        hanging &= {task for task in tasks if not task.done() and not task.cancelling()}
-        if not tasks - hanging:
-            return
-        done, waited_for = await asyncio.wait(
-            tasks - hanging, timeout=GRACE_S, return_when=asyncio.FIRST_COMPLETED
+        tasks: set[asyncio.Future[Outcome]] = set()
+        # One that has ended, or was told to, neither hangs nor waits for an answer:
+        # what it comes to is waited for.
+        patient: set[asyncio.Future[Outcome]] = set()
+        for scheduler in schedulers:
+            for task in scheduler.tasks:
+                tasks.add(task)
+                if not task.done() and not task.cancelling():
+                    patient.add(task)
+        hanging &= patient
+        owed = {
+            task: when_ms
+            for task, when_ms in clock.owed_answers().items()
+            if task in patient
+        }
+        awaited = tasks - hanging - owed.keys()
+        if not awaited:
+            return list(owed.values())
+        watched: set[asyncio.Future[Any]] = {*awaited, clock.next_doze()}
+        done, _ = await asyncio.wait(
+            watched, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED
         )
         if not done:
-            hanging |= waited_for
+            hanging |= awaited

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from heapq import heappop, heappush
+from typing import Any
 
 from emulator.engine.ports import Clock
 
@@ -57,6 +58,8 @@ class VirtualClock(Clock):
         self._count = 0
         self.waking = 0
         """How many sleepers have been woken and haven't run yet."""
+        self._answering: list[tuple[asyncio.Future[Any], int | None]] = []
+        self._dozing: asyncio.Future[None] | None = None
 
     def now_ms(self) -> int:
         return self._now_ms
@@ -74,6 +77,36 @@ class VirtualClock(Clock):
             # A sleeper cancelled after it was woken has run as well.
             if future.done() and not future.cancelled():
                 self.waking -= 1
+
+    async def sleep_before_answer(
+        self, delivery: asyncio.Future[Any], when_ms: int | None
+    ) -> None:
+        """Sleep for a destination that owes a delivery its answer.
+
+        Whoever turns the clock need not wait for that delivery before ``when_ms``;
+        ``None`` is a destination that never answers.
+        """
+        owed = (delivery, when_ms)
+        self._answering.append(owed)
+        if self._dozing is not None and not self._dozing.done():
+            self._dozing.set_result(None)
+        try:
+            if when_ms is None:
+                await asyncio.get_running_loop().create_future()
+            else:
+                await self.sleep_until(when_ms)
+        finally:
+            self._answering.remove(owed)
+
+    def owed_answers(self) -> dict[asyncio.Future[Any], int | None]:
+        """Return the deliveries whose destinations sleep, and until when they do."""
+        return dict(self._answering)
+
+    def next_doze(self) -> asyncio.Future[None]:
+        """Return what is done once the next destination goes to sleep."""
+        if self._dozing is None or self._dozing.done():
+            self._dozing = asyncio.get_running_loop().create_future()
+        return self._dozing
 
     def next_wake_ms(self) -> int | None:
         """Return when the next sleeper wakes; ``None`` if nobody sleeps."""

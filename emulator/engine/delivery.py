@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from emulator.core import ids, signature
+from emulator.core import ids
 from emulator.core.destination import host_of
+from emulator.core.forgery import Variant, sign_variant
 from emulator.core.header_map import pairs
 from emulator.core.model import (
     Message,
@@ -19,6 +20,7 @@ from emulator.core.model import (
     Unreachable,
 )
 from emulator.core.reroute import Route, reroute
+from emulator.core.signature import sign
 from emulator.engine.ports import Clock, Entropy, Transport
 
 __all__ = ["Delivery"]
@@ -52,8 +54,10 @@ class Delivery:
         self._llm_upstream = llm_upstream
         self._max_response_bytes = max_response_bytes
 
-    async def deliver(self, progress: Progress) -> Outcome:
-        """Call the destination once (DLV-1)."""
+    async def deliver(
+        self, progress: Progress, variant: Variant | None = None
+    ) -> Outcome:
+        """Call the destination once (DLV-1); ``variant`` makes the signature wrong."""
         message = progress.message
         if message.api is None:
             url = reroute(message.url, self._routes)
@@ -69,13 +73,15 @@ class Delivery:
                 host=None
                 if url is message.url or message.api is not None
                 else host_of(message.url),
-                headers=self._headers(message, progress.retried),
+                headers=self._headers(message, progress.retried, variant),
                 body=message.body,
                 max_response_bytes=self._max_response_bytes,
             )
         )
 
-    def _headers(self, message: Message, retried: int) -> tuple[tuple[str, str], ...]:
+    def _headers(
+        self, message: Message, retried: int, variant: Variant | None
+    ) -> tuple[tuple[str, str], ...]:
         """Return what a delivery carries (DLV-2), and no more (DLV-3).
 
         The message's own headers hold nothing that only the server may set (HDR-32).
@@ -90,15 +96,7 @@ class Delivery:
             ("Upstash-Topic-Name", message.url_group_name),
             ("Upstash-Schedule-Id", message.schedule_id),
         )
-        # A fresh signature for each delivery, with the key of this moment
-        # (SIG-7, SIG-17).
-        token = signature.sign(
-            body=message.body,
-            url=message.url,
-            key=self._keys().current,
-            now_ms=self._stamp.now_ms(),
-            jwt_id=ids.jwt_id(self._entropy.token_bytes(ids.JWT_ID_BYTES)),
-        )
+        token = self._sign(message, variant)
         return (
             *(pair for pair in defaults if pair[0] not in own_names),
             *own,
@@ -109,3 +107,15 @@ class Delivery:
             ("Upstash-Region", self._region),
             *((name, value) for name, value in origin if value is not None),
         )
+
+    def _sign(self, message: Message, variant: Variant | None) -> str:
+        """Make a fresh signature, with the keys of this moment (SIG-7, SIG-17)."""
+        keys = self._keys()
+        now_ms = self._stamp.now_ms()
+        jwt_id = ids.jwt_id(self._entropy.token_bytes(ids.JWT_ID_BYTES))
+        body, url = message.body, message.url
+        if variant is not None:
+            return sign_variant(
+                variant, body=body, url=url, keys=keys, now_ms=now_ms, jwt_id=jwt_id
+            )
+        return sign(body=body, url=url, key=keys.current, now_ms=now_ms, jwt_id=jwt_id)

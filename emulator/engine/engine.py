@@ -38,6 +38,7 @@ from emulator.core.model import (
 from emulator.core.reroute import Route
 from emulator.engine.delivery import Delivery
 from emulator.engine.dlq import Dlq
+from emulator.engine.faults import FaultScript, FaultyDelivery
 from emulator.engine.feed import Feed
 from emulator.engine.flow_control import FlowControl
 from emulator.engine.gate import Gate
@@ -72,6 +73,7 @@ class Engine:
         routes: tuple[Route, ...],
         llm_upstream: str | None,
         declared: Declared,
+        faults: FaultScript,
         grace_ms: int,
         max_log_entries: int,
     ) -> None:
@@ -131,7 +133,7 @@ class Engine:
             clock=clock,
             store=store,
             gate=gate,
-            deliver=delivery.deliver,
+            deliver=FaultyDelivery(delivery, faults, clock).deliver,
             settle=self._settle,
             commit=self._commit,
             fire=self.schedules.fire,

@@ -119,8 +119,12 @@ class Feed:
             for item in self._kept:
                 if item.sequence > after:
                     subscription.put(item)
-        self._subscriptions.add(subscription)
+        self.add(subscription)
         return subscription
+
+    def add(self, subscription: Subscription) -> None:
+        """Announce to a listener of one's own making, from now on."""
+        self._subscriptions.add(subscription)
 
     def remove(self, subscription: Subscription) -> None:
         """Announce nothing more to a listener."""

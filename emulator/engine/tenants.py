@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from emulator.engine.advance import advance
 from emulator.engine.clock import VirtualClock
 from emulator.engine.engine import Engine
+from emulator.engine.faults import FaultScript
 from emulator.engine.feed import Feed
 from emulator.engine.ports import Clock
 from emulator.errors import Conflict
@@ -43,7 +44,14 @@ class Tenant:
 class Tenants:
     """Every user's engine, by token."""
 
-    def __init__(self, tenants: Iterable[Tenant], *, clock: Clock, feed: Feed) -> None:
+    def __init__(
+        self,
+        tenants: Iterable[Tenant],
+        *,
+        clock: Clock,
+        feed: Feed,
+        faults: FaultScript,
+    ) -> None:
         tenants = tuple(tenants)
         self.engines = tuple(tenant.engine for tenant in tenants)
         """All of them, the default user's first."""
@@ -58,6 +66,7 @@ class Tenants:
         )
         self.clock = clock
         self.feed = feed
+        self.faults = faults
         self._turning = asyncio.Lock()
 
     def access(self, token: str) -> Access | None:
@@ -80,15 +89,23 @@ class Tenants:
         return sum(engine.scheduler.in_flight for engine in self.engines)
 
     def reset(self) -> None:
-        """Make every user's state as it was at the start."""
+        """Make every user's state, and the faults, as they were at the start."""
+        self.faults.reset()
         for engine in self.engines:
             engine.reset()
 
-    async def advance(self, to_ms: int | None) -> None:
+    async def advance(
+        self,
+        to_ms: int | None,
+        *,
+        grace_s: float | None = None,
+        most_jumps: int | None = None,
+    ) -> None:
         """Turn the virtual clock to an instant; with ``None`` until all is idle.
 
-        Returns when all that fell due has settled. Raises ``Conflict`` on a real
-        clock, for an instant that has passed, and where there is no end to the work.
+        Returns when all that fell due has settled. A destination that doesn't answer
+        is waited for ``grace_s`` real seconds. Raises ``Conflict`` on a real clock,
+        for an instant that has passed, and where there is no end to the work.
         """
         clock = self.clock
         if not isinstance(clock, VirtualClock):
@@ -100,4 +117,10 @@ class Tenants:
                     f"the clock can't go back: it is at {clock.now_ms()}, after {to_ms}"
                 )
             schedulers = [engine.scheduler for engine in self.engines]
-            await advance(clock, schedulers, to_ms=to_ms)
+            await advance(
+                clock,
+                schedulers,
+                to_ms=to_ms,
+                grace_s=grace_s,
+                most_jumps=most_jumps,
+            )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from emulator.core.explain_text import Explanation
+
 __all__ = ["ReceivedRequest", "headers_of"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class ReceivedRequest:
     """A request that a destination of the test kit received."""
 
@@ -26,8 +28,11 @@ class ReceivedRequest:
 
     body: bytes
 
-    claims: Mapping[str, Any] = field(default_factory=dict)
-    """What the signature says; it has been verified."""
+    time_ms: int
+    """When it came, by the emulator's clock."""
+
+    explain: Callable[[], Explanation] = field(repr=False)
+    """Says what there is to say of the signature."""
 
     @property
     def text(self) -> str:
@@ -37,6 +42,22 @@ class ReceivedRequest:
     def json(self) -> Any:
         """Return the body as JSON."""
         return json.loads(self.body)
+
+    @property
+    def claims(self) -> Mapping[str, Any]:
+        """What the signature says.
+
+        Raises ``AssertionError`` where it doesn't hold, and says why.
+        """
+        explanation = self.explain()
+        if not explanation.is_valid:
+            raise AssertionError(f"{self.method} {self.url}: {explanation}")
+        return explanation.claims
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether every official receiver accepts the request."""
+        return self.explain().is_valid
 
     @property
     def retried(self) -> int:

@@ -6,13 +6,15 @@ aiohttp's own accessors decode escapes and collapse what QStash takes literally
 
 from __future__ import annotations
 
+import json
+from typing import Any
 from urllib.parse import parse_qsl
 
 from aiohttp import web
 
 from emulator.core.destination import split_target
 from emulator.core.model import Incoming
-from emulator.errors import InvalidParameter, QuotaExceeded, TooLarge
+from emulator.errors import InvalidBody, InvalidParameter, QuotaExceeded, TooLarge
 from emulator.web.call import Call
 
 __all__ = [
@@ -22,12 +24,14 @@ __all__ = [
     "raw_target",
     "read_body",
     "read_incoming",
+    "read_object",
 ]
 
 MAX_BODY_BYTES = 100 * 1_048_576
 """A whole request's body (BAT-10)."""
 
 _MAX_PARAMETERS = 10_000
+_MAX_OBJECT_BYTES = 8 * 1_048_576
 
 
 def raw_target(request: web.BaseRequest) -> str:
@@ -74,6 +78,17 @@ async def read_incoming(call: Call) -> Incoming:
         body=body,
         caller_ip=call.request.remote or "",
     )
+
+
+async def read_object(request: web.Request) -> dict[str, Any]:
+    """Read the JSON object that an endpoint of ours takes."""
+    try:
+        value = json.loads(await read_body(request, _MAX_OBJECT_BYTES))
+    except (ValueError, RecursionError):
+        raise InvalidBody("not JSON") from None
+    if not isinstance(value, dict):
+        raise InvalidBody("must be a JSON object")
+    return value
 
 
 def headers_of(call: Call) -> tuple[tuple[str, str], ...]:

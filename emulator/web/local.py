@@ -20,7 +20,7 @@ from emulator.engine.feed import FeedItem
 from emulator.errors import InvalidBody, InvalidParameter
 from emulator.web.auth import authenticate
 from emulator.web.call import RATE_LIMIT, SETTINGS, STARTED_AT_MS, TENANTS
-from emulator.web.incoming import raw_target, read_body
+from emulator.web.incoming import raw_target, read_object
 from emulator.web.rate_limit import KINDS
 from emulator.web.responses import json_response
 
@@ -34,7 +34,6 @@ __all__ = [
     "set_rate_limit",
 ]
 
-_MAX_JSON_BYTES = 65_536
 _HEARTBEAT_S = 15.0
 _HEARTBEAT = b": still here\n\n"
 
@@ -74,7 +73,7 @@ async def advance_clock(request: web.Request) -> web.Response:
     Takes ``{"by": "2h"}``, ``{"to": <Unix ms>}`` or ``{"until": "idle"}``.
     """
     tenants = request.app[TENANTS]
-    order = _parse_object(await read_body(request, _MAX_JSON_BYTES))
+    order = await read_object(request)
     to_ms: int | None
     match order:
         case {"by": str(by)} if len(order) == 1:
@@ -103,7 +102,7 @@ async def get_rate_limit(request: web.Request) -> web.Response:
 
 async def set_rate_limit(request: web.Request) -> web.Response:
     """``POST /_qemu/rate-limit`` with ``{"kind": "daily"}`` (``RateLimitSwitch``)."""
-    match _parse_object(await read_body(request, _MAX_JSON_BYTES)):
+    match await read_object(request):
         case {"kind": str(kind), **rest} if not rest:
             request.app[RATE_LIMIT].turn(kind)
         case _:
@@ -117,16 +116,6 @@ def _clock(request: web.Request) -> dict[str, Any]:
     if isinstance(clock, VirtualClock):
         return {"clock": "virtual", "now": clock.now_ms()}
     return {"clock": "real", "now": clock.now_ms(), "speed": settings.speed}
-
-
-def _parse_object(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        raise InvalidBody("not JSON") from None
-    if not isinstance(value, dict):
-        raise InvalidBody("must be a JSON object")
-    return value
 
 
 async def feed(request: web.Request) -> web.StreamResponse:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from emulator.web import (
     dlq,
+    faults,
     flow_control,
     keys,
     local,
@@ -19,6 +20,7 @@ from emulator.web import (
     queues,
     schedules,
     url_groups,
+    verify,
 )
 from emulator.web.router import Handler, LocalHandler
 
@@ -83,6 +85,10 @@ LOCAL_ROUTES: tuple[tuple[str, str, LocalHandler], ...] = (
     ("GET", "/_qemu/clock", local.get_clock),
     ("POST", "/_qemu/clock/advance", local.advance_clock),
     ("GET", "/_qemu/feed", local.feed),
+    ("GET", "/_qemu/faults", faults.list_faults),
+    ("POST", "/_qemu/faults", faults.add_fault),
+    ("DELETE", "/_qemu/faults", faults.clear_faults),
     ("GET", "/_qemu/rate-limit", local.get_rate_limit),
     ("POST", "/_qemu/rate-limit", local.set_rate_limit),
+    ("POST", "/_qemu/verify", verify.verify),
 )

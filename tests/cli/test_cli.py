@@ -8,16 +8,19 @@ import pytest
 from click.testing import CliRunner
 
 import emulator
-from emulator.cli import (
-    cli,
-    default_configuration,
-    server_url,
-    setting_options,
-    start_options,
-)
-from emulator.settings import Settings
+from emulator.cli import cli
 
-COMMANDS = ["start", "dev", "env", "publish", "logs", "doctor", "completion"]
+COMMANDS = [
+    "start",
+    "dev",
+    "env",
+    "publish",
+    "logs",
+    "verify",
+    "doctor",
+    "config",
+    "completion",
+]
 
 
 def run(*args, **options):
@@ -111,41 +114,11 @@ def test_an_interrupt_ends_quietly(monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("emulator.cli.tools.format_env", interrupted)
+    monkeypatch.setattr("emulator.cli.env.format_env", interrupted)
     result = run("env")
 
     assert result.exit_code == 130
     assert result.output == ""
-
-
-@pytest.mark.parametrize(
-    ("settings", "url"),
-    [
-        (Settings(), "http://127.0.0.1:8080"),
-        (Settings(host="localhost", port=1), "http://127.0.0.1:1"),
-        (Settings(host="0.0.0.0"), "http://127.0.0.1:8080"),
-        (Settings(host="::"), "http://[::1]:8080"),
-        (Settings(host="::1"), "http://[::1]:8080"),
-        (Settings(host="box.example"), "http://box.example:8080"),
-    ],
-)
-def test_the_servers_url_is_one_that_this_machine_can_call(settings, url):
-    assert server_url(settings) == url
-
-
-def test_start_and_dev_have_the_options_that_make_settings():
-    names = {option.name for option in setting_options()}
-
-    assert names < {option.name for option in start_options()}
-    assert {option.name for option in start_options(is_dev=True)} - {
-        option.name for option in start_options()
-    } == {"log_port", "stop_with_parent"}
-
-
-def test_the_default_configuration_takes_arguments(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    assert default_configuration("--port=1").settings == Settings(port=1)
 
 
 @pytest.mark.parametrize("args", [["--version"], ["--help"], ["start", "--help"]])

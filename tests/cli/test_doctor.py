@@ -1,4 +1,4 @@
-"""What the doctor finds, and the remedies beside the log."""
+"""What the doctor finds."""
 
 import json
 import os
@@ -6,16 +6,14 @@ import socket
 import sys
 import threading
 import zoneinfo
-from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
 from emulator.cli import cli, doctor
-from emulator.cli.config import Configuration
+from emulator.cli.configuration import default_configuration
 from emulator.cli.doctor import (
     Check,
-    Remedies,
     Verdict,
     check_destination,
     check_keys,
@@ -27,8 +25,6 @@ from emulator.cli.doctor import (
     format_check,
     in_time,
 )
-from emulator.cli.output import Line
-from emulator.core.reroute import Route
 from emulator.settings import Settings
 
 
@@ -171,14 +167,18 @@ def test_a_database_without_a_version_is_fine(monkeypatch, spec, detail):
     assert check_time_zones() == Check("time zone data", Verdict.OK, detail)
 
 
-def test_keys_of_ones_own_are_worth_a_warning():
+def test_keys_of_ones_own_are_worth_a_warning(monkeypatch):
     """ENV-7."""
-    published = Configuration(settings=Settings(), file=None, own_credentials=())
-    own = replace(published, own_credentials=("QSTASH_TOKEN",))
+    assert check_keys(default_configuration()).verdict is Verdict.OK
 
-    assert check_keys(published).verdict is Verdict.OK
-    assert check_keys(own).verdict is Verdict.WARN
-    assert "QSTASH_TOKEN" in check_keys(own).detail
+    monkeypatch.setenv("QSTASH_TOKEN", "mine")
+    assert check_keys(default_configuration()).verdict is Verdict.OK
+    monkeypatch.delenv("QSTASH_TOKEN")
+    monkeypatch.setenv("QSTASH_CURRENT_SIGNING_KEY", "one")
+    monkeypatch.setenv("QSTASH_NEXT_SIGNING_KEY", "two")
+    check = check_keys(default_configuration())
+    assert check.verdict is Verdict.WARN
+    assert "QSTASH_CURRENT_SIGNING_KEY, QSTASH_NEXT_SIGNING_KEY" in check.detail
 
 
 # The destination
@@ -314,90 +314,3 @@ def test_programs_get_one_object_per_check(sound):
 def test_a_bad_argument_is_a_usage_error(sound):
     assert run("--port", "x").exit_code == 2
     assert run("--config", os.devnull + "x").exit_code == 2
-
-
-# Remedies
-
-
-def a_failure(**changes):
-    fields = {
-        "time_ms": 1_000_000,
-        "state": "ERROR",
-        "message_id": "msg_1",
-        "method": "POST",
-        "url": "http://localhost:3000/api/hook",
-        "max_retries": 3,
-        "error": "localhost:3000: connection refused",
-    }
-    return Line(**(fields | changes))
-
-
-def test_a_refused_connection_asks_whether_the_app_runs():
-    remedy = Remedies().remedy(a_failure())
-
-    assert remedy.strip() == "localhost:3000: is your app running?"
-
-
-def test_a_host_that_is_unknown_here_can_be_routed():
-    line = a_failure(
-        url="https://me:secret@app.example/x?y", error="can't resolve host app.example"
-    )
-    remedy = Remedies().remedy(line)
-
-    assert remedy.strip() == (
-        "no such host; try --route https://app.example=http://127.0.0.1:3000"
-    )
-
-
-def test_a_failed_tls_handshake_asks_whether_there_is_tls():
-    remedy = Remedies().remedy(a_failure(error="TLS failed: wrong version number"))
-
-    assert "does it speak TLS?" in remedy
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{"state": "RETRY"}, {"status": 500}, {"error": "no answer"}, {"error": None}],
-)
-def test_what_no_advice_helps_with_gets_none(changes):
-    assert Remedies().remedy(a_failure(**changes)) == ""
-
-
-def test_a_route_is_followed_to_what_is_really_called():
-    routes = (Route("https://app.example", "http://127.0.0.1:4000"),)
-    remedy = Remedies(routes).remedy(a_failure(url="https://app.example/x"))
-
-    assert remedy.strip() == "127.0.0.1:4000: is your app running?"
-
-
-def test_a_remedy_is_given_once_a_minute_and_failures_between_are_counted():
-    remedies = Remedies()
-    times = (0, 1_000, 59_999, 60_000, 60_001, 120_000)
-    given = [remedies.remedy(a_failure(time_ms=time_ms)) for time_ms in times]
-
-    assert [text.strip() for text in given] == [
-        "localhost:3000: is your app running?",
-        "",
-        "",
-        "localhost:3000: is your app running? (2 more failures)",
-        "",
-        "localhost:3000: is your app running? (1 more failure)",
-    ]
-
-
-def test_each_origin_has_its_own_remedy_and_few_are_remembered():
-    remedies = Remedies()
-    lines = [a_failure(url=f"http://localhost:{port}/") for port in range(300)]
-    first, last = lines[0], lines[-1]
-
-    assert all(remedies.remedy(line) for line in lines)
-    assert not remedies.remedy(last)
-    assert remedies.remedy(first)
-
-
-def test_a_hostile_url_cannot_write_to_the_terminal():
-    remedy = Remedies().remedy(a_failure(url="http://\x1b[2J\n" + "x" * 500))
-
-    assert remedy.isprintable()
-    assert len(remedy) <= 100
-    assert Remedies().remedy(a_failure(url="\x1b")).isprintable()

@@ -2,9 +2,9 @@
 
 import asyncio
 import errno
-import io
 import json
 import os
+import socket
 import threading
 
 import pytest
@@ -13,13 +13,11 @@ from click.testing import CliRunner
 import emulator.emulator
 from emulator.cli import cli
 from emulator.cli import start as start_module
-from emulator.cli.config import Configuration
-from emulator.cli.exit_codes import Stop
-from emulator.cli.output import Style, Writer
-from emulator.cli.start import Screen, banner
+from emulator.cli.process import Stop
+from emulator.cli.screen import Screen
+from emulator.cli.start import cannot_listen
 from emulator.core.model import LogEntry, Message, Responded, State, Unreachable
-from emulator.core.reroute import Route
-from emulator.engine.feed import Feed, FeedItem
+from emulator.engine.feed import FeedItem
 from emulator.settings import DEV_USERS, Settings
 
 URL = "http://127.0.0.1:8080"
@@ -58,6 +56,9 @@ class Backstage:
 
     def heed_signals(self, ask):
         self.ask = ask
+
+    def watch_requests(self, note):
+        self.note_request = note
 
     def ask_next(self):
         if self.stops:
@@ -108,6 +109,7 @@ def backstage(monkeypatch, tmp_path):
     monkeypatch.setattr(emulator.emulator, "Emulator", backstage.make_emulator)
     monkeypatch.setattr(start_module, "heed_signals", backstage.heed_signals)
     monkeypatch.setattr(start_module, "configure_logging", lambda *args, **kw: None)
+    monkeypatch.setattr(start_module, "watch_requests", backstage.watch_requests)
     return backstage
 
 
@@ -387,7 +389,7 @@ def test_a_terminal_that_takes_nothing_does_not_keep_the_process(
 
 
 def test_an_address_in_use_ends_with_4(backstage, monkeypatch):
-    monkeypatch.setattr("emulator.cli.exit_codes.ask_health", lambda *a, **k: None)
+    monkeypatch.setattr("emulator.cli.start.ask_health", lambda *a, **k: None)
     backstage.start_error = OSError(errno.EADDRINUSE, "in use")
     result = run("dev", "--port", "1234")
 
@@ -458,109 +460,87 @@ def test_nobody_asked_for_a_log_port_so_nothing_is_said(backstage):
     assert run("dev", "--quiet", "-log-port", "9").stderr == ""
 
 
-# The banner
-
-
-def a_banner(file=None, own_credentials=(), **settings):
-    configuration = Configuration(
-        settings=Settings(**settings), file=file, own_credentials=own_credentials
-    )
-    return banner(configuration, URL, ready_ms=190).splitlines()[3:]
-
-
-def test_the_banner_names_the_file_that_is_used(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    assert "  Config   qemu.toml" in a_banner(file=tmp_path / "qemu.toml")
-
-
-def test_the_banner_says_when_dev_mode_will_not_find_us():
-    """ENV-7."""
-    lines = a_banner(own_credentials=("QSTASH_TOKEN",))
-
-    assert lines[2:4] == [
-        "  Keys     from QSTASH_TOKEN",
-        "           QSTASH_DEV=true finds only a server with the published ones",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("settings", "clock"),
-    [
-        ({"clock": "virtual"}, "virtual: it stands still until it is advanced"),
-        ({"speed": 60}, "60 x real time"),
-        ({"speed": 0.5}, "0.5 x real time"),
-        ({"start_time_ms": 0}, "real; started at 1970-01-01 00:00:00 UTC"),
-        ({"start_time_ms": 2**53 - 1}, "real; started at 9007199254740991 ms"),
-        ({"speed": 2, "start_time_ms": 0}, "2 x real time; started at 1970-01-01 0"),
-    ],
-)
-def test_the_banner_says_what_is_unusual_about_the_clock(settings, clock):
-    assert a_banner(**settings)[2].startswith(f"  Clock    {clock}")
-
-
-def test_the_banner_lists_the_routes():
-    routes = (Route("https://a", "http://b"), Route("https://c", "http://d"))
-
-    assert a_banner(routes=routes)[2:4] == [
-        "  Routes   https://a -> http://b",
-        "           https://c -> http://d",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("host", "is_open"),
-    [("127.0.0.1", False), ("::1", False), ("localhost", False), ("0.0.0.0", True)],
-)
-def test_the_banner_warns_of_an_address_that_others_can_reach(host, is_open):
-    assert any("Beware" in line for line in a_banner(host=host)) is is_open
-
-
-# The screen
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def a_screen(writer, stdout, **options):
-    return Screen(
-        writer, Settings(), style=Style(), stdout=stdout, stderr=None, **options
-    )
-
-
-@pytest.mark.parametrize(
-    ("json_lines", "said"),
-    [
-        (False, "… 1,234 lines not shown: the terminal was too slow\n"),
-        (True, '{"type":"gap","dropped":1234}\n'),
-    ],
-)
-async def test_a_slow_reader_is_told_what_it_missed(json_lines, said):
-    stdout, writer, feed = io.StringIO(), Writer(), Feed()
-    subscription = feed.subscribe()
-    subscription.note_missed(1234)
-    feed.emit("defaultUser", [an_entry()])
-    feed.close()
-    await a_screen(writer, stdout, json_lines=json_lines).follow(subscription)
-
-    assert writer.close(5)
-    assert stdout.getvalue().startswith(said)
-
-
-def test_a_screen_knows_whether_people_read_at_a_terminal():
-    writer = Writer()
-
-    assert a_screen(writer, Terminal()).is_terminal
-    assert not a_screen(writer, io.StringIO()).is_terminal
-    assert not a_screen(writer, Terminal(), quiet=True).is_terminal
-    assert not a_screen(writer, None).is_terminal
-    assert writer.close(5)
-
-
 def test_the_line_of_the_terminals_own_ctrl_c_is_ended(backstage, monkeypatch):
     monkeypatch.setattr(Screen, "is_terminal", property(lambda screen: True))
     backstage.in_flight = 1
 
     assert "\n\nstopping: 1 delivery" in run("start").stdout
+
+
+# Can't listen
+
+
+def health(**fields):
+    return json.dumps({"version": "0.1.0", "pending": 14} | fields).encode()
+
+
+def explained(error, **settings):
+    explanation = cannot_listen(error, Settings(**settings), "qemu start")
+    assert explanation.exit_code == 4
+    return explanation.message.splitlines()
+
+
+def test_an_address_in_use_by_another_qemu_is_explained(answering):
+    port = answering(health()).server_port
+    lines = explained(OSError(errno.EADDRINUSE, "in use"), port=port)
+
+    assert lines == [
+        f"address already in use: 127.0.0.1:{port}",
+        "  Another qemu 0.1.0 is serving there (14 messages pending).",
+        f"  Use it (qemu env), or start on another port: qemu start --port {port + 1}",
+    ]
+
+
+def test_an_address_in_use_by_somebody_else_is_explained(closed_port):
+    lines = explained(OSError(errno.EADDRINUSE, "in use"), port=closed_port)
+
+    assert lines == [
+        f"address already in use: 127.0.0.1:{closed_port}",
+        "  Another program is listening there.",
+        f"  Stop it, or start on another port: qemu start --port {closed_port + 1}",
+    ]
+
+
+def test_the_address_is_the_one_that_the_error_names(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "emulator.cli.start.ask_health", lambda url, timeout_s: asked.append(url)
+    )
+    error = OSError(errno.EADDRINUSE, "in use", "::1:65535")
+    lines = explained(error, port=65535)
+
+    assert lines[0] == "address already in use: [::1]:65535"
+    assert lines[2].endswith("qemu start --port 0")
+    assert asked == ["http://[::1]:65535"]
+
+
+@pytest.mark.parametrize(
+    ("error", "settings", "fact"),
+    [
+        (
+            socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+            {"host": "nowhere\x1b"},
+            "unknown host name: nowhere\\x1b",
+        ),
+        (
+            OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"),
+            {"host": "192.0.2.1"},
+            "not an address of this machine: 192.0.2.1",
+        ),
+        (
+            OSError(errno.EACCES, "Permission denied"),
+            {"port": 80},
+            "not allowed to listen on 127.0.0.1:80",
+        ),
+        (
+            OSError(errno.EMFILE, "Too many open files"),
+            {},
+            "can't listen on 127.0.0.1:8080: Too many open files",
+        ),
+    ],
+)
+def test_whatever_keeps_us_from_listening_is_a_fact_with_advice(error, settings, fact):
+    lines = explained(error, **settings)
+
+    assert lines[0] == fact
+    assert len(lines) == 2

@@ -7,6 +7,7 @@ be right by these books, and whatever it leaves undone has to have a reason in t
 """
 
 import asyncio
+import sys
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
@@ -15,7 +16,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
-    initialize,
     invariant,
     precondition,
     rule,
@@ -39,7 +39,6 @@ from emulator.core.model import (
     Publish,
     Responded,
     State,
-    TimedOut,
     Unreachable,
 )
 from emulator.errors import NotFound
@@ -166,24 +165,27 @@ class WatchedKey:
         """FLC-27. Whether the new window opens now or with the next start is open."""
         self.windows = {(None, 0), (now_ms, 0)}
 
-    def room(self, now_ms: int) -> set[tuple[int | None, int]]:
-        """The windows in which one more may start now."""
-        current = {
-            (start_ms, count)
-            if start_ms is not None and now_ms < start_ms + self.period_s * 1000
-            else (None, 0)
-            for start_ms, count in self.windows
-        }
-        return {
-            (start_ms, count)
-            for start_ms, count in current
-            if self.rate is None or count < self.rate
-        }
+    def room(self, now_ms: int) -> list[bool]:
+        """Whether one more may start now, in each of the windows."""
+        return [
+            self.rate is None or count < self.rate
+            for _, count in self.open_windows(now_ms)
+        ]
 
     def start(self, now_ms: int) -> None:
         self.windows = {
             (now_ms if start_ms is None else start_ms, count + 1)
-            for start_ms, count in self.room(now_ms)
+            for start_ms, count in self.open_windows(now_ms)
+            if self.rate is None or count < self.rate
+        }
+
+    def open_windows(self, now_ms: int) -> set[tuple[int | None, int]]:
+        """FLC-6: one that has passed counts for nothing, the next start opens one."""
+        return {
+            (start_ms, count)
+            if start_ms is not None and now_ms < start_ms + self.period_s * 1000
+            else (None, 0)
+            for start_ms, count in self.windows
         }
 
 
@@ -205,13 +207,15 @@ class Watch:
 
     def catch_up(self) -> list[LogEntry]:
         """Read what was logged since, and check each entry against the books."""
-        query = LogQuery(
-            count=10**6, cursor=(0, self.read - 1), latest_first=False
-        )
+        query = LogQuery(count=10**6, cursor=(0, self.read - 1), latest_first=False)
         entries, _ = self.engine.logs(query)
         for entry in entries:
             self.read += 1
             self.enter(entry)
+        for tracked in self.messages.values():
+            # Once they are final they block no more, even if one is retried from the
+            # DLQ. The callbacks of a final delivery are there by now.
+            tracked.blocks = tracked.blocks and bool(tracked.callbacks)
         return entries
 
     def enter(self, entry: LogEntry) -> None:
@@ -267,7 +271,7 @@ class Watch:
         if message.callback_of in self.messages:
             self.messages[message.callback_of].callbacks.discard(message.message_id)
         queue = self.queues.get(message.queue_name)
-        tracked.blocks = queue is not None and queue.parallelism == 1
+        tracked.blocks = queue is None or queue.parallelism == 1
 
     def check_start(self, tracked: Tracked, now_ms: int) -> None:
         """A delivery starts: nothing may forbid it."""
@@ -281,7 +285,7 @@ class Watch:
             key = self.keys[flow_control.key]
             assert not key.is_paused, "FLC-23"
             assert not self.is_parallelism_used(flow_control.key), "FLC-5"
-            assert key.room(now_ms), "FLC-6"
+            assert any(key.room(now_ms)), "FLC-6"
             key.start(now_ms)
             # FLC-8. Which of those in a queue became due first is the queue's affair.
             assert name is not None or not any(
@@ -319,7 +323,7 @@ class Watch:
         return [
             other
             for other in self.others(tracked)
-            if other.blocks and other.callbacks and other.state is not State.CANCELLED
+            if other.blocks and other.callbacks and not other.was_cancelled
         ]
 
     def others(self, tracked: Tracked) -> list[Tracked]:
@@ -378,7 +382,7 @@ class Watch:
         return key is not None and (
             self.keys[key].is_paused
             or self.is_parallelism_used(key)
-            or self.keys[key].room(now_ms) != self.keys[key].windows_now(now_ms)
+            or not all(self.keys[key].room(now_ms))
         )
 
 
@@ -390,3 +394,582 @@ def key_of(tracked: Tracked) -> str | None:
 def is_in_work(tracked: Tracked) -> bool:
     """QUE-12: from the first delivery until it is final."""
     return tracked.starts > 0 and not tracked.is_final
+
+
+@dataclass(frozen=True)
+class WatchedSchedule:
+    """An every-minute schedule, and what its firings have to come to."""
+
+    publish: Publish
+    is_paused: bool
+
+
+def words(*, first=("ok", "no", "hold", "never", "down", "busy")):
+    """How a destination answers, delivery by delivery."""
+    return st.lists(st.sampled_from(first), min_size=1, max_size=3).map("-".join)
+
+
+def rarely(strategy):
+    return st.none() | st.none() | st.none() | strategy
+
+
+FLOW_CONTROLS = st.builds(
+    FlowControl,
+    key=st.sampled_from(["k1", "k2"]),
+    parallelism=st.none() | st.integers(1, 2),
+    rate=st.none() | st.integers(1, 2),
+    period_s=st.sampled_from([1, 60]),
+)
+
+CALLBACKS = st.builds(
+    Callback,
+    url=words().map("http://callback.example/{}".format),
+    options=st.builds(
+        Options,
+        retries=st.none() | st.integers(0, 1),
+        retry_delay=st.just("700"),
+        flow_control=rarely(FLOW_CONTROLS),
+    ),
+)
+
+OPTIONS = st.builds(
+    Options,
+    retries=st.integers(0, 3),
+    retry_delay=st.sampled_from(["1000", "1000 * retried", "90000"]),
+    timeout_ms=rarely(st.sampled_from([500, 30_000])),
+    callback=rarely(CALLBACKS),
+    failure_callback=rarely(CALLBACKS),
+    flow_control=st.none() | FLOW_CONTROLS,
+)
+
+DESTINATIONS = words().map(
+    lambda path: Destination(DestinationKind.URL, f"http://app.example/{path}")
+) | st.sampled_from(["g1", "g2"]).map(
+    lambda name: Destination(DestinationKind.URL_GROUP, name)
+)
+
+QUEUES = st.sampled_from(["q1", "q2"])
+KEYS = st.sampled_from(["k1", "k2"])
+GROUPS = st.sampled_from(["g1", "g2"])
+SCHEDULES = st.sampled_from(["s1", "s2"])
+
+PUBLISHES = st.builds(
+    Publish,
+    destination=DESTINATIONS,
+    options=OPTIONS,
+    delay_ms=st.sampled_from([0, 0, 0, 1000, 60_000]),
+    queue_name=st.none() | QUEUES | QUEUES,
+    deduplication_id=rarely(st.sampled_from(["a", "b"])),
+    caller_ip=st.just("127.0.0.1"),
+)
+
+WHICH = st.integers(0, 7)
+
+
+def one_of(things, which):
+    """One of what there is."""
+    things = list(things)
+    return things[which % len(things)]
+
+
+STEPS_MS = st.sampled_from([1, 499, 500, 1000, 2000, 3000, 60_000, 3_600_000])
+
+
+class Engine(RuleBasedStateMachine):
+    """One user's engine, driven at random."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setitem(limits.PROFILES, "narrow", NARROW)
+        self.runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self.destinations = Destinations()
+        self.emulator = Emulator(
+            Settings(
+                quota="narrow",
+                clock="virtual",
+                start_time_ms=T0,
+                seed=1,
+                grace_ms=GRACE_MS,
+                max_log_entries=10**6,
+            ),
+            transport=self.destinations,
+        )
+        self.clock = self.emulator.clock
+        self.engine = self.emulator.tenants.engines[0]
+        self.watch = Watch(self.engine)
+        self.schedules: dict[str, WatchedSchedule] = {}
+        self.groups: dict[str, dict[str, None]] = {}
+        self.windows: dict[str, int] = {}
+        self.run(self.start())
+
+    async def start(self) -> None:
+        self.engine.start()
+
+    def run(self, steps) -> None:
+        self.runner.get_loop().run_until_complete(steps)
+
+    def teardown(self) -> None:
+        try:
+            if sys.exc_info()[0] is None:  # else that is the failure to see
+                self.become_idle()
+        finally:
+            self.runner.close()
+            self.patch.undo()
+
+    async def settle(self) -> None:
+        """Let everything run that waits neither for the clock nor for an answer."""
+        quiet_turns = 0
+        while quiet_turns < 3:
+            await asyncio.sleep(0)
+            busy = self.engine.scheduler.in_flight - len(self.destinations.held)
+            quiet_turns = 0 if self.clock.waking or busy else quiet_turns + 1
+        self.watch.catch_up()
+
+    def do(self, verb=lambda: None, note=lambda: None):
+        """Do something, note it in the books, and see what comes of it."""
+
+        async def steps() -> None:
+            nonlocal result
+            result = verb()
+            note()
+            await self.settle()
+
+        result = None
+        self.run(steps())
+        return result
+
+    # Publishing
+
+    @rule(publish=PUBLISHES, count=st.sampled_from([1, 1, 2, 5]))
+    def publish(self, publish, count) -> None:
+        self.do(lambda: self.publish_now(publish, count))
+
+    def publish_now(self, publish, count) -> None:
+        before = self.engine.pending
+        group = publish.destination
+        urls = [group.text]
+        if group.kind is DestinationKind.URL_GROUP:
+            urls = list(self.groups.get(group.text, ()))
+            if not urls:
+                with pytest.raises(NotFound):
+                    self.engine.publish([publish] * count)
+                assert self.engine.pending == before
+                return
+        now_ms = self.clock.now_ms()
+        receipts = self.engine.publish([publish] * count)
+        assert [[receipt.url for receipt in own] for own in receipts] == [urls] * count
+        if publish.deduplication_id is None:
+            assert not any(receipt.deduplicated for own in receipts for receipt in own)
+            return
+        for own in receipts:
+            for receipt in own:
+                name = publish.deduplication_id
+                if group.kind is DestinationKind.URL_GROUP:
+                    name += receipt.url
+                assert receipt.deduplicated is (now_ms < self.windows.get(name, 0))
+                if not receipt.deduplicated:
+                    self.windows[name] = now_ms + WINDOW_MS
+
+    @rule(which=WHICH, word=st.sampled_from(["ok", "no"]))
+    @precondition(lambda self: self.destinations.held)
+    def answer(self, which, word) -> None:
+        """A destination that was waited for answers."""
+        future = one_of(self.destinations.held.values(), which)
+        self.do(lambda: future.set_result(OUTCOMES[word]))
+
+    # Messages
+
+    @rule(which=WHICH)
+    @precondition(lambda self: self.watch.pending())
+    def cancel(self, which) -> None:
+        """MSG-11, MSG-12; MSG-15."""
+        tracked = one_of(self.watch.pending(), which)
+        message_id = tracked.message.message_id
+        if not tracked.was_cancelled:
+            self.do(lambda: self.engine.cancel(message_id))
+        assert tracked.was_cancelled
+        with pytest.raises(NotFound):
+            self.engine.cancel(message_id)
+
+    @rule(queue=QUEUES, count=st.none() | st.integers(1, 3))
+    def cancel_of_queue(self, queue, count) -> None:
+        reads_queue = (lambda message: (message.queue_name,), frozenset({queue}))
+        selection = MessageSelection(filter=Filter((reads_queue,)), count=count)
+        expected = [
+            tracked
+            for tracked in self.watch.pending()
+            if tracked.message.queue_name == queue and not tracked.was_cancelled
+        ][:count]
+        cancelled = self.do(lambda: self.engine.cancel_selected(selection))
+        assert cancelled == len(expected)
+        assert all(tracked.was_cancelled for tracked in expected)
+
+    # The dead letter queue
+
+    @rule(
+        count=st.integers(1, 3),
+        retries=st.booleans(),
+        delay_ms=st.sampled_from([0, 0, 1000]),
+    )
+    @precondition(lambda self: self.watch.dlq)
+    def empty_dlq(self, count, retries, delay_ms) -> None:
+        """Retry the latest entries, or delete them."""
+        chosen = list(self.watch.dlq)[-count:]
+        entries = [self.engine.dlq.get(dlq_id) for dlq_id in chosen]
+        if retries:
+            overrides = Overrides(delay_ms=delay_ms)
+            receipts = self.do(lambda: self.engine.dlq.retry(entries, overrides))
+            assert len(receipts) == len(chosen)
+            assert all(
+                receipt.message_id in self.watch.messages for receipt in receipts
+            )
+        else:
+            self.do(lambda: self.engine.dlq.delete(entries))
+        for dlq_id in chosen:
+            del self.watch.dlq[dlq_id]
+
+    # Queues
+
+    @rule(
+        queue=QUEUES,
+        parallelism=st.integers(1, 3),
+        is_paused=st.none() | st.booleans(),
+    )
+    def upsert_queue(self, queue, parallelism, is_paused) -> None:
+        def note() -> None:
+            watched = self.watch.queues.setdefault(queue, WatchedQueue())
+            watched.parallelism = parallelism
+            if is_paused is not None:
+                watched.is_paused = is_paused
+            if parallelism > 1:
+                for tracked in self.watch.messages.values():
+                    if tracked.message.queue_name == queue:
+                        tracked.blocks = False
+
+        self.do(
+            lambda: self.engine.queues.upsert(
+                queue, parallelism=parallelism, is_paused=is_paused
+            ),
+            note,
+        )
+
+    @rule(queue=QUEUES, is_paused=st.booleans())
+    def pause_queue(self, queue, is_paused) -> None:
+        if queue not in self.watch.queues:
+            with pytest.raises(NotFound):
+                self.engine.queues.set_paused(queue, is_paused)
+            return
+        self.do(
+            lambda: self.engine.queues.set_paused(queue, is_paused),
+            lambda: setattr(self.watch.queues[queue], "is_paused", is_paused),
+        )
+
+    @rule(queue=QUEUES)
+    def delete_queue(self, queue) -> None:
+        self.do(
+            lambda: self.engine.queues.delete(queue),
+            lambda: self.watch.queues.pop(queue, None),
+        )
+        # QUE-8.
+        assert all(
+            tracked.was_cancelled
+            for tracked in self.watch.pending()
+            if tracked.message.queue_name == queue
+        )
+
+    # Flow control
+
+    @rule(key=KEYS, is_paused=st.booleans())
+    def pause_key(self, key, is_paused) -> None:
+        def note() -> None:
+            if is_paused:
+                self.watch.keys.setdefault(key, WatchedKey())
+            if key in self.watch.keys:
+                self.watch.keys[key].is_paused = is_paused
+
+        self.do(lambda: self.engine.flow_control.set_paused(key, is_paused), note)
+
+    @rule(
+        key=KEYS,
+        parallelism=st.none() | st.integers(1, 3),
+        rate=st.none() | st.integers(1, 3),
+        period_s=st.none() | st.sampled_from([1, 60]),
+    )
+    def pin(self, key, parallelism, rate, period_s) -> None:
+        def note() -> None:
+            watched = self.watch.keys.setdefault(key, WatchedKey())
+            if parallelism is not None:
+                watched.parallelism, watched.pins_parallelism = parallelism, True
+            if rate is not None:
+                watched.rate, watched.pins_rate = rate, True
+            if period_s is not None:
+                watched.period_s, watched.pins_rate = period_s, True
+            watched.restart(self.clock.now_ms())
+
+        self.do(
+            lambda: self.engine.flow_control.pin(
+                key, parallelism=parallelism, rate=rate, period_s=period_s
+            ),
+            note,
+        )
+
+    @rule(key=KEYS, parallelism=st.booleans(), rate=st.booleans())
+    def unpin(self, key, parallelism, rate) -> None:
+        def note() -> None:
+            watched = self.watch.keys.get(key, WatchedKey())
+            watched.pins_parallelism &= not parallelism
+            watched.pins_rate &= not rate
+
+        self.do(
+            lambda: self.engine.flow_control.unpin(
+                key, parallelism=parallelism, rate=rate
+            ),
+            note,
+        )
+
+    @rule(key=KEYS)
+    def reset_rate(self, key) -> None:
+        def note() -> None:
+            if key in self.watch.keys:
+                self.watch.keys[key].restart(self.clock.now_ms())
+
+        self.do(lambda: self.engine.flow_control.reset_rate(key), note)
+
+    # URL groups
+
+    @rule(group=GROUPS, paths=st.lists(words(), min_size=1, max_size=3))
+    def upsert_endpoints(self, group, paths) -> None:
+        urls = [f"http://member.example/{path}" for path in paths]
+        endpoints = [Endpoint(url) for url in urls]
+        self.engine.url_groups.upsert_endpoints(group, endpoints)
+        self.groups.setdefault(group, {}).update(dict.fromkeys(urls))
+
+    @rule(group=GROUPS)
+    def delete_group(self, group) -> None:
+        before = self.engine.pending
+        self.engine.url_groups.delete(group)
+        self.groups.pop(group, None)
+        assert self.engine.pending == before  # UGR-13
+
+    # Schedules
+
+    @rule(name=SCHEDULES, publish=PUBLISHES)
+    def put_schedule(self, name, publish) -> None:
+        publish = replace(publish, deduplication_id=None)  # SCH-15
+        is_paused = name in self.schedules and self.schedules[name].is_paused
+        self.schedules[name] = WatchedSchedule(publish, is_paused)
+        self.do(lambda: self.engine.schedules.put(publish, "* * * * *", name))
+
+    @rule(name=SCHEDULES, is_paused=st.booleans())
+    def pause_schedule(self, name, is_paused) -> None:
+        if name not in self.schedules:
+            with pytest.raises(NotFound):
+                self.engine.schedules.set_paused(name, is_paused)
+            return
+        self.schedules[name] = replace(self.schedules[name], is_paused=is_paused)
+        self.do(lambda: self.engine.schedules.set_paused(name, is_paused))
+
+    @rule(name=SCHEDULES)
+    def delete_schedule(self, name) -> None:
+        self.schedules.pop(name, None)
+        self.do(lambda: self.engine.schedules.delete(name))
+
+    def expected_firings(self, instants_ms) -> Counter[tuple[str, int]]:
+        """How many messages each schedule has to make at each instant (SCH-32)."""
+        expected: Counter[tuple[str, int]] = Counter()
+        for name, schedule in self.schedules.items():
+            destination = schedule.publish.destination
+            messages = 1
+            if destination.kind is DestinationKind.URL_GROUP:
+                messages = len(self.groups.get(destination.text, ()))
+            if messages and not schedule.is_paused:
+                expected.update({(name, ms): messages for ms in instants_ms})
+        return expected
+
+    def scheduled(self, after_ms) -> Counter[tuple[str, int]]:
+        """How many messages each schedule has made, and when, since an instant."""
+        return Counter(
+            (tracked.message.schedule_id, tracked.message.created_at_ms)
+            for tracked in self.watch.messages.values()
+            if tracked.message.schedule_id is not None
+            and tracked.message.created_at_ms > after_ms
+        )
+
+    # Time
+
+    @rule(by_ms=STEPS_MS)
+    def turn(self, by_ms) -> None:
+        """Turn the clock, and stop wherever something falls due."""
+        from_ms = self.clock.now_ms()
+        to_ms = from_ms + by_ms
+
+        async def steps() -> None:
+            await self.settle()
+            while True:
+                due_ms = self.engine.scheduler.next_due_ms()
+                if due_ms is None or due_ms > to_ms:
+                    break
+                assert due_ms > self.clock.now_ms(), "something is due and isn't done"
+                self.clock.set(due_ms)
+                await self.settle()
+            self.clock.set(to_ms)
+            await self.settle()
+
+        self.run(steps())
+        minutes_ms = [
+            minute * MINUTE_MS
+            for minute in range(from_ms // MINUTE_MS + 1, to_ms // MINUTE_MS + 1)
+        ]
+        assert self.scheduled(from_ms) == self.expected_firings(minutes_ms)
+
+    @rule(by_ms=STEPS_MS, publish=st.none() | PUBLISHES)
+    def leap(self, by_ms, publish) -> None:
+        """Wake up late, as after a laptop's sleep; a request may come in first."""
+        from_ms = self.clock.now_ms()
+        to_ms = from_ms + by_ms
+
+        async def steps() -> None:
+            await self.settle()
+            self.clock.set(to_ms)
+            if publish is not None:
+                self.publish_now(publish, 1)
+            await self.settle()
+
+        self.run(steps())
+        # SCH-35: what was missed isn't made up.
+        late_ms = [to_ms] if from_ms // MINUTE_MS < to_ms // MINUTE_MS else []
+        assert self.scheduled(from_ms) == self.expected_firings(late_ms)
+
+    @rule()
+    def become_idle(self) -> None:
+        """Unless something is paused, nothing is ever stuck."""
+        for name in list(self.watch.queues):
+            self.pause_queue(name, False)
+        for key in list(self.watch.keys):
+            self.pause_key(key, False)
+        for name in list(self.schedules):
+            self.pause_schedule(name, True)
+        self.destinations.holds = False
+        for future in self.destinations.held.values():
+            future.set_result(OUTCOMES["no"])
+
+        async def steps() -> None:
+            await self.emulator.tenants.advance(None)
+            await self.settle()
+
+        self.run(steps())
+        self.destinations.holds = True
+        assert self.engine.pending == 0
+        assert not self.watch.pending()
+
+    @rule()
+    def reset(self) -> None:
+        def note() -> None:
+            self.watch.forget()
+            self.destinations.calls.clear()
+            self.schedules.clear()
+            self.groups.clear()
+            self.windows.clear()
+
+        self.do(self.engine.reset, note)
+        assert self.engine.pending == 0
+
+    # What always holds
+
+    @invariant()
+    def what_waits_has_a_reason(self) -> None:
+        """Nothing that may start waits (FLC-27, QUE-16, QUE-18)."""
+        now_ms = self.clock.now_ms()
+        if len(self.watch.active()) < ACCOUNT_PARALLELISM:
+            for tracked in self.watch.waiting(now_ms):
+                assert self.watch.has_reason(tracked, now_ms), tracked
+
+    @invariant()
+    def each_start_is_one_call(self) -> None:
+        """Nothing is delivered that the log doesn't show, in the same order."""
+        assert self.destinations.calls == self.watch.activations
+        assert self.destinations.under_way == {
+            tracked.message.message_id for tracked in self.watch.active()
+        }
+        assert self.engine.flow_control.active == len(self.watch.active())  # FLC-29
+
+    @invariant()
+    def the_store_agrees_with_the_log(self) -> None:
+        now_ms = self.clock.now_ms()
+        assert self.engine.pending == len(self.watch.pending())
+        for message_id, tracked in self.watch.messages.items():
+            if tracked.is_final and tracked.final_ms + GRACE_MS <= now_ms:  # MSG-9
+                with pytest.raises(NotFound):
+                    self.engine.message(message_id)
+            else:
+                assert self.engine.message(message_id) == tracked.message
+
+    @invariant()
+    def the_dlq_has_what_failed(self) -> None:
+        entries, _ = self.engine.dlq.list(DlqQuery(count=None))
+        assert {
+            entry.dlq_id: entry.message.message_id for entry in entries
+        } == self.watch.dlq
+
+    @invariant()
+    def queues_are_as_configured_and_their_lag_is_what_is_unfinished(self) -> None:
+        """QUE-21."""
+        assert {
+            queue.name: (queue.parallelism, queue.is_paused, lag)
+            for queue, lag in self.engine.queues.list()
+        } == {
+            name: (
+                queue.parallelism,
+                queue.is_paused,
+                sum(
+                    tracked.message.queue_name == name
+                    for tracked in self.watch.pending()
+                ),
+            )
+            for name, queue in self.watch.queues.items()
+        }
+
+    @invariant()
+    def flow_keys_are_as_configured_and_count_what_is_under_way(self) -> None:
+        """FLC-20."""
+        now_ms = self.clock.now_ms()
+        views = {view.key.key: view for view in self.engine.flow_control.list()}
+        assert views.keys() == self.watch.keys.keys()
+        for name, watched in self.watch.keys.items():
+            key, usage = views[name].key, views[name].usage
+            assert (key.parallelism, key.rate, key.period_s, key.is_paused) == (
+                watched.parallelism,
+                watched.rate,
+                watched.period_s,
+                watched.is_paused,
+            )
+            assert usage.in_flight == sum(
+                key_of(tracked) == name for tracked in self.watch.active()
+            )
+            waiting = [
+                tracked
+                for tracked in self.watch.waiting(now_ms)
+                if key_of(tracked) == name
+            ]
+            # Those in a queue wait for the key only when it is their turn there.
+            in_queue = sum(t.message.queue_name is not None for t in waiting)
+            assert len(waiting) - in_queue <= views[name].waitlist_size <= len(waiting)
+
+    @invariant()
+    def schedules_remember_their_last_firing(self) -> None:
+        """SCH-27, SCH-33."""
+        schedules = self.engine.schedules.list()
+        assert {schedule.schedule_id for schedule in schedules} == set(self.schedules)
+        for schedule in schedules:
+            assert schedule.next_fire_ms > self.clock.now_ms()
+            assert schedule.next_fire_ms % MINUTE_MS == 0
+            assert not (schedule.error and schedule.last_states)
+            for message_id, state in schedule.last_states:
+                tracked = self.watch.messages[message_id]
+                assert tracked.message.schedule_id == schedule.schedule_id
+                assert state == (tracked.state if tracked.is_final else None)
+
+
+TestEngine = Engine.TestCase
+TestEngine.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from emulator.core.headers import CONFIGURATION_HEADERS
+from emulator.core.configuration_headers import CONFIGURATION_HEADERS
 from emulator.engine.engine import Engine
 from emulator.settings import DEV_USERS
 from emulator.web.routes import LOCAL_ROUTES, ROUTES
@@ -78,7 +79,7 @@ async def test_an_unknown_path_under_qemu_is_named_in_a_json_error():
         ("POST", "/v2/keys", "GET"),
         ("PATCH", "/v2/messages/x", "DELETE, GET"),
         ("POST", "/v2/dlq/x", "DELETE, GET"),
-        ("HEAD", "/v2/keys", "GET"),
+        ("TRACE", "/v2/keys", "GET"),
     ],
 )
 async def test_a_wrong_method_is_refused_in_plain_text(method, target, allowed):
@@ -89,7 +90,7 @@ async def test_a_wrong_method_is_refused_in_plain_text(method, target, allowed):
     assert answer.status == 405
     assert answer.headers["Content-Type"].startswith("text/plain")
     assert answer.headers["Allow"] == allowed
-    assert answer.body == (b"" if method == "HEAD" else b"Method Not Allowed")
+    assert answer.body == b"Method Not Allowed"
 
 
 async def test_every_path_of_the_table_refuses_a_method_that_it_lacks():
@@ -146,68 +147,6 @@ async def test_a_mistake_of_ours_is_answered_and_the_next_request_served(
     assert broken.error == "internal error"
     assert served.json == KEYS
     assert "ZeroDivisionError" in caplog.text  # with its traceback
-
-
-# Headers of every answer
-
-
-@pytest.mark.parametrize(
-    "target", ["/v2/publish/http://a", "/v2/keys", "/v2/nothing", "/"]
-)
-async def test_a_browser_on_any_page_may_call_the_api(target):
-    """BASE-14: the preflight carries no token, so it needs none."""
-    asked = "authorization,upstash-retries,x-whatever"
-    async with serve() as api:
-        answer = await api.call(
-            "OPTIONS",
-            target,
-            user=None,
-            headers=[
-                ("Origin", "https://console.upstash.com"),
-                ("Access-Control-Request-Method", "POST"),
-                ("Access-Control-Request-Headers", asked),
-                ("Access-Control-Request-Private-Network", "true"),
-            ],
-        )
-
-    allowed = answer.headers["Access-Control-Allow-Methods"].split(", ")
-    assert answer.status == 204
-    assert answer.body == b""
-    assert answer.headers["Access-Control-Allow-Origin"] == "*"
-    assert set(allowed) >= {"GET", "POST", "PUT", "PATCH", "DELETE"}
-    assert answer.headers["Access-Control-Allow-Headers"] == asked
-    assert answer.headers["Access-Control-Allow-Private-Network"] == "true"
-
-
-async def test_a_preflight_changes_nothing():
-    """BASE-14."""
-    async with serve() as api:
-        answer = await api.call("OPTIONS", f"/v2/publish/{HOOK}", body=b"x")
-
-        assert answer.status == 204
-        assert await api.is_untouched()
-
-
-@pytest.mark.parametrize(
-    ("method", "target", "user", "status"),
-    [
-        ("GET", "/v2/keys", 0, 200),
-        ("GET", "/v2/keys", None, 401),
-        ("GET", "/v2/nothing", 0, 404),
-        ("PUT", "/v2/keys", 0, 405),
-        ("POST", "/v2/publish/", 0, 400),
-    ],
-)
-async def test_a_browser_may_read_every_answer_of_the_api(method, target, user, status):
-    """BASE-14: errors too, or a page would see nothing but a failed request."""
-    async with serve() as api:
-        answer = await api.call(
-            method, target, user=user, headers=[("Origin", "https://a.example")]
-        )
-
-    assert answer.status == status
-    assert answer.headers["Access-Control-Allow-Origin"] == "*"
-    assert answer.headers["Access-Control-Expose-Headers"] == "*"
 
 
 async def test_every_answer_says_that_it_is_ours():
@@ -324,14 +263,19 @@ async def test_a_connection_is_closed_when_the_client_asks_for_it():
     assert rest == b""
 
 
-async def test_an_answer_to_head_has_no_body():
+@pytest.mark.parametrize(
+    ("target", "status"), [("/v2/keys", 200), ("/v2/nothing", 404), ("/v2/batch", 405)]
+)
+async def test_an_answer_to_head_has_no_body_and_the_next_is_served(target, status):
     async with serve() as api, api.connect() as connection:
-        await connection.send(head("HEAD", "/v2/keys", "Connection: close"))
-        received = await connection.rest()
+        await connection.send(head("HEAD", target))
+        answer = await connection.head()
+        await connection.send(head("GET", "/v2/keys"))
+        served = await connection.answer()
 
-    assert received.startswith(b"HTTP/1.1 405 ")
-    assert received.endswith(b"\r\n\r\n")
-    assert received.count(b"\r\n\r\n") == 1
+    assert answer.status == status
+    assert int(answer.headers["Content-Length"]) > 0
+    assert served.json == KEYS
 
 
 async def test_who_expects_to_continue_is_told_to():
@@ -392,7 +336,6 @@ async def test_a_proxys_absolute_target_is_understood(scheme):
 @pytest.mark.parametrize(
     ("method", "target"),
     [
-        ("GET", "*"),
         ("CONNECT", "localhost:1"),
         ("GET", "http://localhost"),
         ("GET", "http://localhost?x=/v2/keys"),
@@ -568,13 +511,25 @@ async def test_an_oversized_body_that_is_sent_whole_leaves_the_connection_usable
 # Hostile bytes
 
 
-TARGETS = st.one_of(
-    st.sampled_from([fill(path) for _, path, _ in ROUTES]),
-    st.sampled_from([path for _, path, _ in LOCAL_ROUTES if path != "/_qemu/feed"]),
-    st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=30),
-    st.builds(
-        "/v2/publish/{}".format,
-        st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=30),
+VISIBLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=30)
+
+KNOWN_CALLS = [
+    *((method, fill(path)) for method, path, _ in ROUTES),
+    *((method, path) for method, path, _ in LOCAL_ROUTES if path != "/_qemu/feed"),
+]
+
+METHODS = (
+    *("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT"),
+    *("TRACE", "QUERY", "PROPFIND"),
+)
+
+CALLS = st.one_of(
+    st.sampled_from(KNOWN_CALLS),
+    st.sampled_from(KNOWN_CALLS),
+    st.tuples(st.just("POST"), st.builds("/v2/publish/{}".format, VISIBLE)),
+    st.tuples(
+        st.sampled_from(METHODS),
+        st.sampled_from([target for _, target in KNOWN_CALLS]) | VISIBLE,
     ),
 )
 
@@ -590,7 +545,7 @@ PARAMETERS = st.lists(
         st.sampled_from(PARAMETER_NAMES),
         st.one_of(
             st.sampled_from(["", "0", "1", "-1", "9" * 400, "1-0", "a,b", "%ff", "%"]),
-            st.from_regex(r"[!-~]{0,10}", fullmatch=True),
+            VISIBLE,
         ),
     ),
     max_size=3,
@@ -602,8 +557,8 @@ HEADER_NAMES = (
         for header in CONFIGURATION_HEADERS
     ),
     *("Upstash-", "Upstash-Forward-", "Upstash-Unknown", "Authorization", "Cookie"),
-    *("Content-Encoding", "Origin", "Host", "Range", "Upgrade", "Connection", "X"),
-    *("Accept", "Last-Event-ID", "If-None-Match"),
+    *("Content-Encoding", "Origin", "Range", "Upgrade", "Connection", "Accept", "X"),
+    *("Last-Event-ID", "If-None-Match"),
 )
 
 HEADERS = st.lists(
@@ -613,10 +568,13 @@ HEADERS = st.lists(
             st.sampled_from(
                 ["1", "0s", "1d", "true", "http://a/", "http://[", "* * * * *", "GET"]
             ),
-            st.binary(max_size=12).map(lambda b: b.decode("utf-8", "surrogateescape")),
+            # What HTTP lets a value have: a tab, and no other control character.
+            st.lists(st.sampled_from([9, *range(0x20, 0x7F), *range(0x80, 0x100)])).map(
+                lambda codes: bytes(codes).decode("utf-8", "surrogateescape")
+            ),
         ),
     ),
-    max_size=4,
+    max_size=3,
 )
 
 BODIES = st.one_of(
@@ -641,14 +599,19 @@ BODIES = st.one_of(
     ),
 )
 
-METHODS = st.sampled_from(
+FRAMINGS = st.sampled_from(
     [
-        *("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT"),
-        *("TRACE", "QUERY", "PROPFIND"),
+        "length",
+        "chunks",
+        "none",
+        "length",
+        "chunks",
+        "none",
+        "short",
+        "bad chunk",
+        "both",
     ]
 )
-
-FRAMINGS = st.sampled_from(["length", "chunks", "none", "short", "bad chunk", "both"])
 
 COMPLETE = ("length", "chunks", "none")
 """A server can't wait for more of such a request."""
@@ -657,7 +620,7 @@ COMPLETE = ("length", "chunks", "none")
 @st.composite
 def requests(draw: st.DrawFn) -> tuple[bytes, bool]:
     """A request that looks like one, more or less; and whether it is complete."""
-    target = draw(TARGETS)
+    method, target = draw(CALLS)
     parameters = draw(PARAMETERS)
     if parameters:
         target += "?" + "&".join(f"{name}={value}" for name, value in parameters)
@@ -671,7 +634,7 @@ def requests(draw: st.DrawFn) -> tuple[bytes, bool]:
         end = b"zz\r\n" if framing == "bad chunk" else b"0\r\n\r\n"
         body = (chunked(body) if body else b"") + end
     user = draw(st.sampled_from([0, 0, 0, None]))
-    request = head(draw(METHODS), target, *lines, user=user) + body
+    request = head(method, target, *lines, user=user) + body
     return request, framing in COMPLETE
 
 
@@ -689,7 +652,7 @@ async def received_for(api: Api, data: bytes) -> bytes:
 
 
 def statuses_in(received: bytes) -> list[bytes]:
-    return [line.split(b" ")[1] for line in received.split(b"HTTP/")[1:]]
+    return re.findall(rb"HTTP/\d\.\d (\d{3}) ", received)
 
 
 @fuzz

@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
@@ -88,18 +88,23 @@ class Connection:
         """Drop the connection, as a client does that dies."""
         self._writer.transport.abort()
 
-    async def answer(self) -> Answer:
-        """Read one answer, and leave what follows. Interim answers are answers too."""
+    async def head(self) -> Answer:
+        """Read the head of an answer: all there is of one to ``HEAD``."""
         async with asyncio.timeout(LONGEST_ANSWER_S):
             head = await self._reader.readuntil(b"\r\n\r\n")
-            status_line, *lines = head[:-4].decode("ascii").split("\r\n")
-            headers = CIMultiDict[str]()
-            for line in lines:
-                name, _, value = line.partition(":")
-                headers.add(name, value.strip())
-            length = int(headers.get("Content-Length", 0))
-            body = await self._reader.readexactly(length)
-        return Answer(int(status_line.split()[1]), CIMultiDictProxy(headers), body)
+        status_line, *lines = head[:-4].decode("ascii").split("\r\n")
+        headers = CIMultiDict[str]()
+        for line in lines:
+            name, _, value = line.partition(":")
+            headers.add(name, value.strip())
+        return Answer(int(status_line.split()[1]), CIMultiDictProxy(headers), b"")
+
+    async def answer(self) -> Answer:
+        """Read one answer, and leave what follows. Interim answers are answers too."""
+        head = await self.head()
+        length = int(head.headers.get("Content-Length", 0))
+        async with asyncio.timeout(LONGEST_ANSWER_S):
+            return replace(head, body=await self._reader.readexactly(length))
 
     async def rest(self) -> bytes:
         """Read until the emulator closes the connection."""

@@ -565,7 +565,9 @@ async def test_an_unknown_key_is_made_only_where_something_is_to_be_kept(
     """FLC-28, Q-21."""
     async with serve() as api:
         answer = await act(api, action, query)
-        keys = [key["flowControlKey"] for key in (await api.get("/v2/flowControl")).json]
+        keys = [
+            key["flowControlKey"] for key in (await api.get("/v2/flowControl")).json
+        ]
 
     assert (answer.status, answer.body) == (200, b"")
     assert keys == (["k"] if is_made else [])

@@ -133,6 +133,11 @@ def test_a_known_path_with_a_wrong_method_names_the_right_ones():
     assert sorted(match.allowed) == ["DELETE", "GET"]
 
 
+def test_whatever_can_be_read_answers_head():
+    assert handler_of("HEAD", "/v2/things/x") == "one"
+    assert handler_of("HEAD", "/v2/publish/http://a") is None
+
+
 @pytest.mark.parametrize(
     "target", ["/", "", "/v2", "/v2/", "/v2/nothing", "/v3/things", "/v2/publishhttp:/"]
 )

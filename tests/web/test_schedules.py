@@ -247,9 +247,7 @@ async def test_a_destinations_query_belongs_to_it():
 async def test_a_destination_follows_the_rules_of_publish(destination, status, error):
     """SCH-12, PUB-8."""
     async with serve() as api:
-        answer = await api.post(
-            f"/v2/schedules/{destination}", headers=[EVERY_MINUTE]
-        )
+        answer = await api.post(f"/v2/schedules/{destination}", headers=[EVERY_MINUTE])
 
         assert (answer.status, answer.error) == (status, error)
         assert await listed(api) == []

@@ -1,0 +1,148 @@
+"""The configuration of a command: its settings, and where each was written.
+
+Brings together what ``options.py`` found (flags, variables, the file's values, the
+defaults), the users and the declarations. What a value may be is decided in
+``emulator/settings.py``; here every complaint gets the name of the place where the
+value was written.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from emulator.cli.credentials import users_in_force, users_of_file
+from emulator.cli.declarations import declared_in
+from emulator.cli.options import blamed, setting_options, source_of
+from emulator.cli.settings_file import ConfigFile, file_of, key_of
+from emulator.cli.sources import DEFAULT, Origin, Source
+from emulator.errors import SettingsError
+
+if TYPE_CHECKING:
+    from emulator.settings import Settings
+
+__all__ = [
+    "Configuration",
+    "configuration_of",
+    "default_configuration",
+    "server_in_force",
+]
+
+_DECLARED = ("queues", "url_groups", "schedules")
+
+_COMPOSED = ("users", "declared")
+"""Fields whose parts were written in several places."""
+
+_LLM_VARIABLE = "QEMU_LLM_UPSTREAM"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """The settings in force."""
+
+    settings: Settings
+
+    file: Path | None = None
+    """The settings file that was used."""
+
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    """Where each field of the settings was written, and each kind of declaration.
+
+    Without ``users`` and ``declared``.
+    """
+
+    user_sources: tuple[Source, ...] = (DEFAULT,)
+    """Where each user was written."""
+
+    @property
+    def is_found_by_dev_mode(self) -> bool:
+        """Whether ``QSTASH_DEV=true`` in JavaScript takes us for its server (ENV-7)."""
+        from emulator.settings import DEV_USERS
+
+        first = DEV_USERS[0]
+        return any(
+            (user.token, user.keys) == (first.token, first.keys)
+            for user in self.settings.users
+        )
+
+
+def configuration_of(ctx: click.Context) -> Configuration:
+    """Build the configuration of a command that has ``setting_options``.
+
+    Raises ``SettingsError``, or click's ``BadParameter`` for what was typed.
+    """
+    from emulator.core.limits import limits_of
+    from emulator.settings import Settings
+
+    file_used = file_of(ctx)
+    file = file_used or ConfigFile(Path())
+    params = {param.name: param for param in ctx.command.params}
+    sources = dict.fromkeys((*Settings.__dataclass_fields__, *_DECLARED), DEFAULT)
+    chosen: dict[str, Any] = {}
+    for name in Settings.__dataclass_fields__:
+        if name in ctx.params:
+            chosen[name] = ctx.params[name]
+            sources[name] = source_of(ctx, params[name])
+        elif name in file.values:
+            chosen[name] = file.values[name]
+            sources[name] = file.source(name)
+    if os.environ.get(_LLM_VARIABLE):
+        chosen["llm_upstream"] = os.environ[_LLM_VARIABLE]
+        sources["llm_upstream"] = Source(Origin.ENVIRONMENT, _LLM_VARIABLE)
+    sources |= {name: file.source(name) for name in _DECLARED if name in file.lines}
+    users = users_in_force(os.environ, users_of_file(file.tables.get("users", ())))
+    sources["users"] = users[0][1]
+    now_ms = chosen["start_time_ms"]
+    declared = declared_in(
+        file.tables,
+        limits=limits_of(chosen["quota"], strict=chosen["strict"]),
+        now_ms=time.time_ns() // 1_000_000 if now_ms is None else now_ms,
+    )
+    try:
+        settings = Settings(
+            users=tuple(user for user, _ in users), declared=declared, **chosen
+        )
+    except SettingsError as error:
+        raise _located(ctx, sources, error) from error
+    return Configuration(
+        settings=settings,
+        file=None if file_used is None else file_used.path,
+        sources={name: sources[name] for name in sources if name not in _COMPOSED},
+        user_sources=tuple(source for _, source in users),
+    )
+
+
+def default_configuration(*args: str) -> Configuration:
+    """Return the configuration that ``qemu start`` with these arguments would have.
+
+    Raises ``SettingsError`` or click's ``UsageError``.
+    """
+    command = click.Command("start", params=setting_options())
+    with command.make_context("qemu start", list(args)) as ctx:
+        return configuration_of(ctx)
+
+
+def server_in_force(url: str | None, token: str | None) -> tuple[str, str]:
+    """Return where to call and with which token: what was given, else what is here."""
+    if url is None or token is None:
+        settings = default_configuration().settings
+        url = url or settings.url_at(settings.port)
+        token = token or settings.users[0].token
+    return url.rstrip("/"), token
+
+
+def _located(
+    ctx: click.Context, sources: Mapping[str, Source], error: SettingsError
+) -> Exception:
+    """Give an error of ``Settings`` the place where the value was written."""
+    name = {"start_time": "start_time_ms"}.get(error.setting, error.setting)
+    param = next((param for param in ctx.command.params if param.name == name), None)
+    if param is not None:
+        return blamed(ctx, param, error.reason)
+    return SettingsError(key_of(name), error.reason, source=str(sources[name]))

@@ -1,0 +1,206 @@
+"""``qemu logs``: what a running emulator has logged, and what it logs from now on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from emulator.cli import HelpfulCommand
+from emulator.cli.client import call
+from emulator.cli.configuration import server_in_force
+from emulator.cli.lines import Style, format_line, line_of_json
+from emulator.cli.output import plural, printable, wants_color
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
+
+__all__ = ["is_wanted", "logs", "parse_events"]
+
+_MAX_EVENT_BYTES = 1 << 26
+"""A log entry carries its body in base64."""
+
+_FEED_KEYS = ("user", "retried", "status", "durationMs", "dlqId", "callbackOf")
+"""What entries of the feed have and those of ``/v2/events`` haven't."""
+
+_STATES = (
+    "CREATED",
+    "ACTIVE",
+    "RETRY",
+    "ERROR",
+    "DELIVERED",
+    "FAILED",
+    "CANCEL_REQUESTED",
+    "CANCELED",
+    "IN_PROGRESS",
+)
+"""What can be filtered by: LOG-20, LOG-7."""
+
+
+@click.command(
+    "logs",
+    cls=HelpfulCommand,
+    help="Print the log of a running emulator, the oldest entry first.",
+    examples=(
+        "qemu logs --follow",
+        "qemu logs --state FAILED --count 20",
+        "qemu logs --message-id msg_26hZ… --json",
+    ),
+)
+@click.option("-f", "--follow", is_flag=True, help="Go on as entries are written.")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice(_STATES, case_sensitive=False),
+    help="Only entries with this state. Can be repeated, like the next three.",
+)
+@click.option("--message-id", "message_ids", multiple=True, help="Only this message.")
+@click.option("--label", "labels", multiple=True, help="Only messages with this label.")
+@click.option("--url-filter", "urls", multiple=True, help="Only this destination.")
+@click.option(
+    "--count",
+    type=click.IntRange(1, 1000),
+    default=100,
+    show_default=True,
+    help="How many entries to begin with.",
+)
+@click.option("--json", "json_lines", is_flag=True, help="Print one object per line.")
+@click.option("-v", "--verbose", is_flag=True, help="Print ACTIVE entries too.")
+@click.option(
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    envvar="QEMU_COLOR",
+    help="When to use colour.",
+)
+@click.option("--full-ids", is_flag=True, help="Print message ids whole.")
+@click.option("--url", "server", metavar="URL", help="The server, else the local one.")
+@click.option("--token", help="The token, else the one in force here.")
+def logs(
+    follow: bool,
+    states: Sequence[str],
+    message_ids: Sequence[str],
+    labels: Sequence[str],
+    urls: Sequence[str],
+    count: int,
+    json_lines: bool,
+    verbose: bool,
+    color: str,
+    full_ids: bool,
+    server: str | None,
+    token: str | None,
+) -> None:
+    """Print the newest entries, and go on with what is written if asked to."""
+    import json
+
+    url, token = server_in_force(server, token)
+    style = Style(color=wants_color(color, sys.stdout, os.environ), full_ids=full_ids)
+    filters = {"state": states, "messageId": message_ids, "label": labels, "url": urls}
+    shows_active = verbose or "ACTIVE" in states
+
+    def show(entry: Mapping[str, Any]) -> None:
+        if json_lines:
+            click.echo(json.dumps({"type": "log", **entry}))
+        elif entry["state"] != "ACTIVE" or shows_active:
+            click.echo(format_line(line_of_json(entry), style), color=style.color)
+
+    if not follow:
+        for entry in _history(url, token, filters, count):
+            show(entry)
+        return
+    # The feed is opened first: what is written meanwhile comes twice, not never.
+    with call(url, "GET", "/_qemu/feed", headers=_headers(token)) as feed:
+        history = _history(url, token, filters, count)
+        for entry in history:
+            show(entry)
+        try:
+            for event, data in parse_events(_lines_of(feed)):
+                if event == "gap":
+                    missed = plural(json.loads(data)["dropped"], "entry")
+                    click.echo(f"… {missed} lost: this reader was too slow", err=True)
+                elif event == "log":
+                    entry = json.loads(data)
+                    if not _was_shown(entry, history) and is_wanted(entry, filters):
+                        show(entry)
+        except KeyboardInterrupt:
+            return
+    click.echo(f"the emulator at {printable(url)} has stopped", err=True)
+
+
+def _lines_of(feed: HTTPResponse) -> Iterator[bytes]:
+    """Read a feed until it ends, in whatever way."""
+    from http.client import HTTPException
+
+    while True:
+        try:
+            line = feed.readline(_MAX_EVENT_BYTES)
+        except (OSError, HTTPException):
+            return
+        if not line:
+            return
+        yield line
+
+
+def _history(
+    url: str, token: str, filters: Mapping[str, Sequence[str]], count: int
+) -> list[dict[str, Any]]:
+    """Return the newest entries that pass the filters, the oldest first."""
+    import json
+    from urllib.parse import urlencode
+
+    query = urlencode({**filters, "count": count}, doseq=True)
+    target = f"/v2/events?{query}"
+    with call(url, "GET", target, headers=_headers(token)) as response:
+        events: list[dict[str, Any]] = json.load(response)["events"]
+    return events[::-1]
+
+
+def _headers(token: str) -> list[tuple[str, str]]:
+    return [("Authorization", f"Bearer {token}")]
+
+
+def _was_shown(entry: Mapping[str, Any], history: list[dict[str, Any]]) -> bool:
+    """Whether an entry of the feed, which knows more, is one of the history's."""
+    plain = {name: entry[name] for name in entry if name not in _FEED_KEYS}
+    if plain not in history:
+        return False
+    history.remove(plain)
+    return True
+
+
+def parse_events(lines: Iterable[bytes]) -> Iterator[tuple[str, str]]:
+    """Read server-sent events: yield the name and the data of each."""
+    event = ""
+    data: list[str] = []
+    for line in lines:
+        text = line.decode(errors="replace").rstrip("\r\n")
+        field, _, value = text.partition(":")
+        value = value.removeprefix(" ")
+        if not text and data:
+            yield event, "\n".join(data)
+        if not text:
+            event, data = "", []
+        elif field == "event":
+            event = value
+        elif field == "data":
+            data.append(value)
+
+
+def is_wanted(entry: Mapping[str, Any], filters: Mapping[str, Sequence[str]]) -> bool:
+    """Apply the filters to a live entry as ``/v2/events`` does (LOG-5, LOG-7)."""
+    states = set(filters["state"])
+    if "IN_PROGRESS" in states:
+        states |= {"ACTIVE", "RETRY", "ERROR"}
+    if states and entry["state"] not in states:
+        return False
+    labels = filters["label"]
+    if labels and not set(labels) & set(entry.get("labels", ())):
+        return False
+    return all(
+        not filters[name] or entry[name] in filters[name]
+        for name in ("messageId", "url")
+    )

@@ -1,0 +1,89 @@
+"""The types of options that click doesn't know: instants and routes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from emulator.core.reroute import Route
+
+__all__ = ["InstantType", "NameType", "RouteType"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class InstantType(click.ParamType):  # type: ignore[type-arg]
+    """An instant as ISO 8601 with a zone, or as Unix milliseconds; becomes the latter.
+
+    A ``datetime`` is what TOML makes of a date.
+    """
+
+    name = "instant"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Return Unix milliseconds."""
+        if isinstance(value, int):
+            return value
+        if isinstance(value, str) and re.fullmatch("[0-9]{1,17}", value):
+            return int(value)
+        try:
+            moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        except ValueError:
+            self.fail(
+                f"{value!r} is neither ISO 8601, such as 2027-03-28T00:30:00Z, "
+                "nor Unix milliseconds"
+            )
+        if moment.tzinfo is None:
+            self.fail(f"{str(value)!r} lacks a time zone, such as Z or +02:00")
+        return int((moment - _EPOCH) // timedelta(milliseconds=1))
+
+
+class _ListedType(click.ParamType):  # type: ignore[type-arg]
+    """A value of which a variable may hold several: none contains what splits them."""
+
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        """Split at white space and commas."""
+        return re.split(r"[\s,]+", rv.strip(" ,\t\r\n"))
+
+
+class NameType(_ListedType):
+    """A host's name, or an origin: ``metavar`` is what ``--help`` shows."""
+
+    name = "name"
+
+    def __init__(self, metavar: str) -> None:
+        self._metavar = metavar
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return what ``--help`` shows for a value."""
+        return self._metavar
+
+
+class RouteType(_ListedType):
+    """A route: the messages for one origin are delivered to another."""
+
+    name = "route"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return what ``--help`` shows for a value."""
+        return "URL=URL"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Route:
+        """Parse what was typed. What came from the file has been parsed."""
+        from emulator.core.reroute import Route, parse_route
+
+        if isinstance(value, Route):
+            return value
+        try:
+            return parse_route(value)
+        except ValueError as error:
+            self.fail(str(error))

@@ -1,0 +1,120 @@
+"""Signatures, explained: ``POST /_qemu/verify``, and ``emulator.explain``.
+
+What is wrong with a signature is decided in ``core/explain.py``; here it learns the
+time and the keys: the machine's clock, which dates signatures, and the keys of every
+user.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from emulator.core import explain as rules
+from emulator.core.explain_text import Explanation, explanation_json
+from emulator.engine.clock import real_now_ms
+from emulator.errors import InvalidBody
+from emulator.settings import DEV_USERS
+from emulator.web.call import SETTINGS, TENANTS
+from emulator.web.incoming import read_body
+from emulator.web.responses import json_response
+
+__all__ = ["explain", "verify"]
+
+_MAX_JSON_BYTES = 32 * 1_048_576
+"""A message has up to 10 MB, which JSON can treble."""
+
+_FORM = (
+    'must be {"signature": "…", "body": "…"}, with "bodyBase64" instead of "body" '
+    'for bytes that aren\'t text, and "url" to check that as well'
+)
+
+
+def explain(
+    *,
+    signature: str,
+    body: bytes | str,
+    url: str | None = None,
+    current_signing_key: str,
+    next_signing_key: str,
+    now_ms: int | None = None,
+    tolerance_s: int = 0,
+    region: str | None = None,
+) -> Explanation:
+    """Say everything that is wrong with the signature of a request.
+
+    ``signature`` is the header ``Upstash-Signature``, ``body`` the raw body, ``url``
+    the one that was published to; without it, that isn't checked. ``region`` is the
+    header ``Upstash-Region``. Print the answer, or ask it: ``is_valid``, ``causes``.
+    """
+    return rules.explain(
+        signature=signature,
+        body=body,
+        url=url,
+        current_signing_key=current_signing_key,
+        next_signing_key=next_signing_key,
+        now_ms=real_now_ms() if now_ms is None else now_ms,
+        tolerance_s=tolerance_s,
+        known_users={user.name: user.keys for user in DEV_USERS},
+        region=region,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """What is to be verified."""
+
+    signature: str
+    body: bytes
+    url: str | None
+
+
+async def verify(request: web.Request) -> web.Response:
+    """``POST /_qemu/verify``: verify with the keys that every user has now.
+
+    Where several could be meant, the user is the one whose key signed; a key from
+    before a rotation is known as well.
+    """
+    order = _parse_order(await read_body(request, _MAX_JSON_BYTES))
+    engines = request.app[TENANTS].engines
+    users = {engine.user: engine.keys for engine in engines}
+    first = {user.name: user.keys for user in request.app[SETTINGS].users}
+    name = rules.signer(order.signature, users) or rules.signer(order.signature, first)
+    keys = users[name or engines[0].user]
+    former = first[name or engines[0].user]
+    explanation = rules.explain(
+        signature=order.signature,
+        body=order.body,
+        url=order.url,
+        current_signing_key=keys.current,
+        next_signing_key=keys.next,
+        now_ms=real_now_ms(),
+        known_users=users,
+        former_keys=(former.current, former.next),
+    )
+    user = {} if name is None else {"user": name}
+    return json_response(explanation_json(explanation) | user)
+
+
+def _parse_order(body: bytes) -> _Order:
+    try:
+        order = json.loads(body)
+    except (ValueError, RecursionError):
+        raise InvalidBody("not JSON") from None
+    match order:
+        case {"signature": str(signature), "body": str(text), **rest}:
+            data = text.encode("utf-8", "surrogatepass")
+        case {"signature": str(signature), "bodyBase64": str(text), **rest}:
+            try:
+                data = b64decode(text, validate=True)
+            except ValueError:
+                raise InvalidBody("bodyBase64 isn't base64") from None
+        case _:
+            raise InvalidBody(_FORM)
+    url = rest.pop("url", None)
+    if rest or not isinstance(url, str | None):
+        raise InvalidBody(_FORM)
+    return _Order(signature, data, url)

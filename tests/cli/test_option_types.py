@@ -1,0 +1,58 @@
+"""Instants, names and routes."""
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emulator.cli.option_types import InstantType, NameType, RouteType
+
+
+@pytest.mark.parametrize(
+    ("text", "time_ms"),
+    [
+        ("0", 0),
+        ("1700000000123", 1_700_000_000_123),
+        ("1970-01-01T00:00:00Z", 0),
+        ("1970-01-01T02:00:00.001+02:00", 1),
+        ("1969-12-31T23:59:59.999Z", -1),
+        ("99999-01-01T00:00:00Z", None),
+        ("2027-03-28", None),
+        ("2027-03-28T00:30:00", None),
+        ("yesterday", None),
+        ("-1", None),
+        ("1e3", None),
+        ("", None),
+        ("٣", None),
+    ],
+)
+def test_an_instant_is_iso_8601_with_a_zone_or_unix_milliseconds(text, time_ms):
+    if time_ms is None:
+        with pytest.raises(click.BadParameter):
+            InstantType().convert(text, None, None)
+    else:
+        assert InstantType().convert(text, None, None) == time_ms
+
+
+@given(st.datetimes(timezones=st.timezones()))
+def test_every_instant_that_can_be_written_can_be_read(moment):
+    time_ms = InstantType().convert(moment.isoformat(), None, None)
+
+    assert time_ms == InstantType().convert(moment, None, None)
+    assert abs(time_ms - moment.timestamp() * 1000) <= 1
+
+
+@given(st.text(max_size=40))
+def test_no_text_makes_an_instant_raise_anything_else(text):
+    try:
+        time_ms = InstantType().convert(text, None, None)
+    except click.BadParameter:
+        return
+    assert isinstance(time_ms, int)
+
+
+@pytest.mark.parametrize("kind", [RouteType(), NameType("NAME")])
+def test_a_variable_holds_several_separated_by_commas_or_white_space(kind):
+    split = kind.split_envvar_value(" https://a=http://b,\n https://c=http://d ")
+
+    assert split == ["https://a=http://b", "https://c=http://d"]

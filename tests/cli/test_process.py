@@ -1,0 +1,132 @@
+"""The process around an emulator."""
+
+import asyncio
+import io
+import logging
+import os
+import signal
+
+import pytest
+
+from emulator.cli.process import (
+    Stop,
+    configure_logging,
+    give_up_if_broken,
+    heed_signals,
+)
+
+# Signals and streams
+
+
+@pytest.fixture
+def restored_signals():
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("number", "stop"),
+    [
+        (signal.SIGINT, Stop.INTERRUPT),
+        (signal.SIGTERM, Stop.TERMINATE),
+        (signal.SIGHUP, Stop.HANGUP),
+    ],
+)
+async def test_a_signal_asks_for_a_stop(restored_signals, number, stop):
+    asked = asyncio.Queue()
+    heed_signals(asked.put_nowait)
+    os.kill(os.getpid(), number)
+
+    assert await asyncio.wait_for(asked.get(), 5) is stop
+
+
+async def test_nohup_is_respected(restored_signals):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    heed_signals(lambda stop: None)
+
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+async def test_a_loop_without_signal_handlers_is_asked_from_outside(
+    restored_signals, monkeypatch
+):
+    def missing(*args):
+        raise NotImplementedError
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "add_signal_handler", missing)
+    monkeypatch.delattr(signal, "SIGHUP")
+    asked = asyncio.Queue()
+    heed_signals(asked.put_nowait)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+    assert await asyncio.wait_for(asked.get(), 5) is Stop.TERMINATE
+
+
+def test_a_stream_that_nobody_reads_is_given_up():
+    reading, writing = os.pipe()
+    os.close(reading)
+    stream = os.fdopen(writing, "w")
+    stream.write("lost")
+    give_up_if_broken(stream)
+
+    stream.write("into nothing")
+    stream.close()
+
+
+def test_a_good_stream_and_a_missing_one_are_left_alone():
+    stream = io.StringIO()
+    give_up_if_broken(None)
+    give_up_if_broken(stream)
+
+    assert not stream.closed
+
+
+# Warnings
+
+
+@pytest.fixture
+def root_logger():
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield root
+    root.setLevel(level)
+    for handler in set(root.handlers) - set(handlers):
+        root.removeHandler(handler)
+
+
+def broken():
+    try:
+        raise RuntimeError("the reason")
+    except RuntimeError:
+        logging.getLogger("emulator.x").exception("it broke:\x1b %s", "here")
+
+
+def test_a_warning_is_one_line_without_a_traceback(root_logger, capsys):
+    configure_logging(0, quiet=False)
+    broken()
+    logging.getLogger("emulator.x").warning("beware")
+    logging.getLogger("emulator.x").info("not shown")
+
+    assert capsys.readouterr().err == "error: it broke:\\x1b here\nwarning: beware\n"
+
+
+def test_quiet_shows_errors_alone(root_logger, capsys):
+    configure_logging(0, quiet=True)
+    logging.getLogger("emulator.x").warning("beware")
+    broken()
+
+    assert capsys.readouterr().err == "error: it broke:\\x1b here\n"
+
+
+def test_very_verbose_shows_everything_with_logger_names(root_logger, capsys):
+    configure_logging(2, quiet=False)
+    logging.getLogger("emulator.x").debug("detail")
+    broken()
+    err = capsys.readouterr().err
+
+    assert "DEBUG emulator.x: detail" in err
+    assert "RuntimeError: the reason" in err
