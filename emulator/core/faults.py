@@ -22,7 +22,7 @@ _KEYS = ("kind", "destination", "probability", "times", "delay", "retry-after")
 
 _DEFAULT_DELAY_MS = 5_000
 _DEFAULT_RETRY_AFTER_S = 10
-_MAX_RETRY_AFTER_S = 86_400
+_MAX_INTEGER = 86_400
 
 
 class FaultKind(StrEnum):
@@ -113,15 +113,17 @@ def _is_number(value: Any) -> bool:
 def _integer(
     fields: Mapping[str, Any], key: str, default: int | None, *, least: int
 ) -> int | None:
-    value = fields.get(key, default)
-    if value is default:
+    if key not in fields:
         return default
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
-    if not is_integer or not least <= value <= _MAX_RETRY_AFTER_S:
-        raise InvalidBody(
-            f"{key} must be a whole number from {least} to {_MAX_RETRY_AFTER_S}"
-        )
-    return value
+    match fields[key]:
+        case int(value) if (
+            not isinstance(value, bool) and least <= value <= _MAX_INTEGER
+        ):
+            return value
+        case _:
+            raise InvalidBody(
+                f"{key} must be a whole number from {least} to {_MAX_INTEGER}"
+            )
 
 
 def _delay_ms(fields: Mapping[str, Any]) -> int:
