@@ -120,9 +120,9 @@ def citations(known: frozenset[str]) -> dict[str, set[str]]:
     """
     files = defaultdict(set)
     for path in sorted(TESTS.rglob("test_*.py")):
-        for text in _prose(path.read_text()):
-            for clause in cited_in(text, known):
-                files[clause].add(path.relative_to(TESTS).as_posix())
+        prose = "\0".join(_prose(path.read_text()))
+        for clause in cited_in(prose, known):
+            files[clause].add(path.relative_to(TESTS).as_posix())
     return files
 
 

@@ -17,6 +17,7 @@
     │   ├── TooLarge                   .limit_bytes                     413
     │   ├── LimitExceeded              .headers                         429
     │   └── NotSupported               .feature                         501
+    ├── NotIdle                        .waiting
     └── SettingsError                  .setting .source .reason
 
 Data stands in attributes, the sentence in ``__str__``. The sentences of request
@@ -37,6 +38,7 @@ __all__ = [
     "InvalidParameter",
     "LimitExceeded",
     "NotFound",
+    "NotIdle",
     "NotSupported",
     "QemuError",
     "QuotaExceeded",
@@ -244,6 +246,18 @@ class NotSupported(RequestError):
 
     def __str__(self) -> str:
         return f"{self.feature} is not supported yet"
+
+
+class NotIdle(QemuError):
+    """Work is left that can't be done. ``waiting`` has a line for each message."""
+
+    def __init__(self, reason: str, waiting: tuple[str, ...]) -> None:
+        super().__init__(reason, waiting)
+        self.reason = reason
+        self.waiting = waiting
+
+    def __str__(self) -> str:
+        return "\n".join([self.reason, *(f"  {line}" for line in self.waiting)])
 
 
 class SettingsError(QemuError):

@@ -432,7 +432,6 @@ BODIES = {
     "after early hints": b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     + answer(body=b"hello"),
     "after 100s": b"HTTP/1.1 100 Continue\r\n\r\n" * 3 + answer(body=b"hello"),
-    "with bare line feeds": b"HTTP/1.1 200 OK\nContent-Length: 5\n\nhello",
 }
 
 

@@ -185,7 +185,8 @@ def _print_config(
             for key, value in (("name", row.source.name), ("line", row.source.line))
             if value
         }
-        click.echo(json.dumps({"setting": row.setting, "value": row.value} | source))
+        line = {"setting": row.setting, "value": row.value} | source
+        click.echo(json.dumps(line, default=str))
 
 
 config = HelpfulCommand(

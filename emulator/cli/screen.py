@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
@@ -26,13 +27,17 @@ _INDENT = " " * 14
 
 
 class RequestLines:
-    """Lines about requests that wait to be printed: the newest, if there are many."""
+    """Lines about requests that wait to be printed: the newest, if there are many.
+
+    Iterate over it for lists of lines.
+    """
 
     def __init__(self) -> None:
         import asyncio
 
         self._lines: deque[str] = deque()
         self._dropped = 0
+        self._is_closed = False
         self._arrived = asyncio.Event()
 
     def put(self, line: str) -> None:
@@ -43,10 +48,20 @@ class RequestLines:
         self._lines.append(line)
         self._arrived.set()
 
-    async def take(self) -> list[str]:
-        """Return what has come since the last call; wait for it if need be."""
-        await self._arrived.wait()
-        self._arrived.clear()
+    def close(self) -> None:
+        """End the iteration when all has been printed."""
+        self._is_closed = True
+        self._arrived.set()
+
+    def __aiter__(self) -> AsyncIterator[list[str]]:
+        return self
+
+    async def __anext__(self) -> list[str]:
+        while not self._lines:
+            if self._is_closed:
+                raise StopAsyncIteration
+            self._arrived.clear()
+            await self._arrived.wait()
         lines = [_not_shown(self._dropped)] if self._dropped else []
         lines += self._lines
         self._lines.clear()
@@ -105,13 +120,12 @@ class Screen:
                     job = self._writer.write(stream, partial(render, items, dropped))
                     await asyncio.wrap_future(job)
 
-    async def follow_requests(self, lines: RequestLines) -> None:
-        """Print lines about requests, for ever; raise ``OSError`` if nobody reads."""
+    async def follow_requests(self, requests: RequestLines) -> None:
+        """Print lines about requests; raise ``OSError`` if nobody reads."""
         import asyncio
 
-        while True:
-            taken = await lines.take()
-            text = "\n".join(_INDENT + line for line in taken)
+        async for lines in requests:
+            text = "\n".join(_INDENT + line for line in lines)
             await asyncio.wrap_future(self.say(text))
 
     def _render_json(self, items: list[FeedItem], dropped: int) -> str:
@@ -124,6 +138,8 @@ class Screen:
         )
 
     def _render_lines(self, items: list[FeedItem], dropped: int) -> str:
+        from emulator.core.hints import hint_for
+
         lines = []
         if dropped:
             lines.append(_not_shown(dropped))
@@ -131,7 +147,7 @@ class Screen:
             line = line_of_entry(item.entry)
             if not self.json_lines and (line.state != "ACTIVE" or self._verbose):
                 lines.append(format_line(line, self._style))
-            remedy = self._remedies.remedy(line)
+            remedy = self._remedies.remedy(line, hint_for(item.entry))
             if remedy:
                 lines.append(remedy)
         return "".join(line + "\n" for line in lines)

@@ -150,15 +150,24 @@ async def _serve(
             await asyncio.sleep(_PARENT_POLL_S)
         asked.put_nowait(Stop.ORPHANED)
 
-    printing = asyncio.create_task(print_all(lambda: screen.follow(subscription)))
-    also = asyncio.create_task(print_all(lambda: screen.follow_requests(requests)))
+    printing = [
+        asyncio.create_task(print_all(lambda: screen.follow(subscription))),
+        asyncio.create_task(print_all(lambda: screen.follow_requests(requests))),
+    ]
     watching = asyncio.create_task(watch_parent()) if parent_pid is not None else None
     stop = await asked.get()
     if watching is not None:
         watching.cancel()
     drain_s = _DRAIN_S if stop in drains else 0.0
-    code = await _stop(emulator, screen, asked, printing, stop, drain_s=drain_s)
-    also.cancel()
+    code = await _stop(emulator, screen, asked, stop, drain_s=drain_s)
+    if code is ExitCode.INTERRUPTED:
+        return code
+    # The feed has ended: what is left of it, and of the requests, can still be read.
+    requests.close()
+    await asyncio.wait(printing, timeout=_FLUSH_S)
+    if emulator.pending:
+        screen.say(f"{plural(emulator.pending, 'message')} pending, discarded")
+    screen.tell(type="stopped")
     return code
 
 
@@ -181,12 +190,11 @@ async def _stop(
     emulator: Emulator,
     screen: Screen,
     asked: asyncio.Queue[Stop],
-    printing: asyncio.Task[None],
     stop: Stop,
     *,
     drain_s: float,
 ) -> ExitCode:
-    """Stop an emulator, and say what remains; at once if asked again."""
+    """Stop an emulator; at once if asked again."""
     import asyncio
 
     in_flight = emulator.in_flight
@@ -207,11 +215,6 @@ async def _stop(
             return ExitCode.INTERRUPTED
     await stopping
     again.cancel()
-    # The feed has ended: what is left of it can still be read.
-    await asyncio.wait((printing,), timeout=_FLUSH_S)
-    if emulator.pending:
-        screen.say(f"{plural(emulator.pending, 'message')} pending, discarded")
-    screen.tell(type="stopped")
     return ExitCode.OK
 
 

@@ -20,8 +20,12 @@ from emulator.core.explain_text import Cause, CauseKind, plural, quoted
 
 __all__ = ["compare_bodies"]
 
-_MANY_LAYOUTS_BYTES = 65_536
-"""Up to this size all layouts are tried; indenting is slow."""
+_MOST_INDENTED_BYTES = 32_768
+_DEEPEST_INDENTED = 20
+"""Beyond either, indented layouts aren't tried: they are slow to write, and long."""
+
+_DEEPEST = 200
+"""Beyond, no layout is tried: writing takes of the stack what reading did."""
 
 _LAYOUTS: dict[str, dict[str, Any]] = {
     "compactly": {"separators": (",", ":")},
@@ -131,10 +135,12 @@ def _changed(body: bytes, digest: bytes) -> Cause:
     happened = _found(_ENCODINGS, body, digest)
     if happened is not None:
         return Cause(CauseKind.BODY_ENCODED, happened)
-    if is_json:
-        signed = _style_of(value, digest, len(body))
+    depth = _depth(body) if is_json else 0
+    if is_json and depth <= _DEEPEST:
+        is_indentable = depth <= _DEEPEST_INDENTED and len(body) <= _MOST_INDENTED_BYTES
+        signed = _style_of(value, digest, is_indentable)
         if signed is not None:
-            mine = _style_of(value, sha256(body).digest(), len(body))
+            mine = _style_of(value, sha256(body).digest(), is_indentable)
             return Cause(CauseKind.BODY_RESERIALIZED, _compare_styles(signed, mine))
     return Cause(CauseKind.BODY_ALTERED, _guess(body, is_json))
 
@@ -146,21 +152,25 @@ def _parse(body: bytes) -> tuple[bool, Any]:
         return False, None
 
 
-def _style_of(value: Any, digest: bytes, size_bytes: int) -> _Style | None:
+def _depth(body: bytes) -> int:
+    """Return in how many brackets a bracket stands; those in strings count as well."""
+    depth = deepest = 0
+    for match in re.finditer(rb"[\[\]{}]", body):
+        depth += 1 if match[0] in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _style_of(value: Any, digest: bytes, is_indentable: bool) -> _Style | None:
     """Find out in which style a value has this hash."""
-    layouts = list(_LAYOUTS)
-    if size_bytes > _MANY_LAYOUTS_BYTES:
-        layouts = layouts[:2]
+    layouts = list(_LAYOUTS) if is_indentable else list(_LAYOUTS)[:2]
     for layout, keys, characters in product(layouts, _KEYS, _CHARACTERS):
-        try:
-            text = json.dumps(
-                value,
-                **_LAYOUTS[layout],
-                sort_keys=_KEYS[keys],
-                ensure_ascii=_CHARACTERS[characters],
-            )
-        except RecursionError:
-            continue  # indenting needs more of the stack than reading did
+        text = json.dumps(
+            value,
+            **_LAYOUTS[layout],
+            sort_keys=_KEYS[keys],
+            ensure_ascii=_CHARACTERS[characters],
+        )
         for escapes, ending in _styles_of_text(text, digest):
             return _Style(layout, keys, characters, escapes, ending)
     return None

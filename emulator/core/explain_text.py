@@ -153,8 +153,8 @@ REMEDIES: Mapping[CauseKind, str] = {
     CauseKind.URL_CREDENTIALS: _FIXED_URL,
     CauseKind.URL_HOST: (
         "Publish to, and verify with, the same name. Build the URL from the app's "
-        "public address; Flask (ProxyFix with x_host=1) and Django "
-        "(USE_X_FORWARDED_HOST) can trust X-Forwarded-Host, FastAPI and Next.js can't."
+        "public address, as a constant; Flask (ProxyFix with x_host=1) and Django "
+        "(USE_X_FORWARDED_HOST) can also trust X-Forwarded-Host."
     ),
     CauseKind.URL_PORT: _FIXED_URL,
     CauseKind.URL_PATH: (

@@ -21,6 +21,7 @@ _URL = re.compile(
     r"(?:([^:/?#]+):)?(?://([^/?#]*))?([^?#]*)(\?[^#]*)?(#.*)?", re.DOTALL
 )
 
+# So does this.
 _AUTHORITY = re.compile(r"(.*@)?(\[[^\]]*\]|[^:]*)(:.*)?", re.DOTALL)
 
 _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "[::1]", "0.0.0.0"})
@@ -70,9 +71,9 @@ def _split(url: str) -> _Url:
     match = _URL.fullmatch(url)
     assert match is not None
     scheme, authority, path, query, fragment = match.groups()
-    pieces = _AUTHORITY.fullmatch(authority or "")
-    # Else a bracket isn't closed, or something stands behind one.
-    credentials, host, port = pieces.groups("") if pieces else ("", authority, "")
+    match = _AUTHORITY.fullmatch(authority or "")
+    assert match is not None
+    credentials, host, port = match.groups("")
     return _Url(
         scheme or "",
         credentials,

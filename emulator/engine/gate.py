@@ -134,11 +134,13 @@ class Gate:
         while self._openings:
             opens_ms, key = self._openings[0]
             line = self._lines[key]
-            # Nobody waits for a line in which nobody stands.
-            while line.messages and not self._is_live(*line.messages[0]):
-                line.messages.popleft()
-            if line.opens_ms == opens_ms and line.messages:
-                return opens_ms
+            if line.opens_ms == opens_ms:
+                # Nobody waits for a line in which nobody stands. Only a closed one's
+                # first may change without the line being asked again.
+                while line.messages and not self._is_live(*line.messages[0]):
+                    line.messages.popleft()
+                if line.messages:
+                    return opens_ms
             heappop(self._openings)
         return None
 

@@ -124,7 +124,9 @@ class QueueLines:
         room = max(0, parallelism - len(line.in_work))
         self._take_back(line, room=room, keeps_returning=True)
         while line.returning:
-            self._let_stand(line.returning.popleft(), line)
+            message = line.returning.popleft()
+            if self._is_waiting(message.message_id):
+                self._let_stand(message, line)
         room -= sum(id not in self._places for id in line.standing)
         while line.waiting and room > 0:
             message = line.waiting.popleft()

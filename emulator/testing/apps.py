@@ -165,7 +165,7 @@ class WsgiApp:
     """A WSGI app; each call has a thread of its own."""
 
     def __init__(self, app: Any, errors: list[AppError], *, name: str) -> None:
-        self._transport = httpx.WSGITransport(app)
+        self._app = app
         self._errors = errors
         self._name = name
 
@@ -192,13 +192,21 @@ class WsgiApp:
         return await answer
 
     def stop(self) -> None:
-        self._transport.close()
+        """Nothing was started."""
 
     def _call(self, request: Outgoing) -> Outcome:
         caught: list[BaseException] = []
         _caught.set(caught)
+
+        def app(environ: dict[str, Any], start_response: Any) -> Any:
+            # WSGI's texts are bytes in Latin-1 (PEP 3333), which httpx leaves to us.
+            environ["PATH_INFO"] = environ["PATH_INFO"].encode().decode("latin-1")
+            environ.update(_foreign_headers(request))
+            return self._app(environ, start_response)
+
         try:
-            response = self._transport.handle_request(_request(request))
+            transport = httpx.WSGITransport(app)
+            response = transport.handle_request(_request(request, ascii_only=True))
             try:
                 response.read()
             finally:
@@ -240,11 +248,22 @@ def is_asgi(app: Any) -> bool:
     )
 
 
-def _request(request: Outgoing) -> httpx.Request:
+def _foreign_headers(request: Outgoing) -> dict[str, str]:
+    """Return the headers that aren't ASCII, as a WSGI environment has them."""
+    return {
+        "HTTP_" + name.upper().replace("-", "_"): value.encode(
+            "utf-8", "surrogateescape"
+        ).decode("latin-1")
+        for name, value in request.headers
+        if not value.isascii()
+    }
+
+
+def _request(request: Outgoing, *, ascii_only: bool = False) -> httpx.Request:
     headers = [
         (name.encode("latin-1"), value.encode("utf-8", "surrogateescape"))
         for name, value in request.headers
-        if name.lower() != "host"
+        if name.lower() != "host" and (value.isascii() or not ascii_only)
     ]
     if request.host is not None:
         headers.append((b"Host", request.host.encode()))

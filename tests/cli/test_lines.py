@@ -260,24 +260,37 @@ def test_a_status_has_the_colour_of_its_class(status, color):
     assert click.style(str(status), fg=color, bold=True) in text
 
 
+ENTRIES = [
+    an_entry(State.CREATED, next_delivery_ms=T0 + 2000),
+    an_entry(State.ACTIVE, retried=1),
+    an_entry(State.DELIVERED, outcome=Responded(200), duration_ms=8),
+    an_entry(State.ERROR, outcome=Responded(500, body=b"down"), duration_ms=8),
+    an_entry(State.ERROR, outcome=Unreachable("connection refused"), duration_ms=1),
+    an_entry(State.RETRY, retried=1, next_delivery_ms=T0 + 12_182),
+    an_entry(State.FAILED, outcome=Responded(500), dlq_id="1-0"),
+    an_entry(State.CREATED, message=a_message(callback_of=ID, queue_name="emails")),
+]
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.state.value)
+def test_a_line_of_the_feed_is_the_terminals(entry):
+    of_feed = line_of_json(wire.feed_item("alice", entry))
+
+    assert format_line(of_feed, PLAIN) == format_line(line_of_entry(entry), PLAIN)
+
+
 def test_a_line_of_the_api_says_what_the_api_knows():
-    entries = [
-        an_entry(State.CREATED, next_delivery_ms=T0 + 2000),
-        an_entry(State.DELIVERED, outcome=Responded(200), duration_ms=8),
-        an_entry(State.ERROR, outcome=Responded(500, body=b"down"), duration_ms=8),
-        an_entry(State.ERROR, outcome=Unreachable("connection refused")),
-        an_entry(State.RETRY, retried=1, next_delivery_ms=T0 + 12_182),
-        an_entry(State.FAILED, outcome=Responded(500), dlq_id="1-0"),
-    ]
-    lines = [format_line(line_of_json(wire.log_entry(e)), PLAIN) for e in entries]
+    lines = [format_line(line_of_json(wire.log_entry(e)), PLAIN) for e in ENTRIES]
 
     assert [text[40:] for text in lines] == [
         "POST localhost:3000/api/hook  in 2 s",
+        "",
         "POST localhost:3000/api/hook",
         '500: "down"',
         "connection refused",
         "again in 12 s",
         "in the DLQ",
+        "POST localhost:3000/api/hook  queue emails",
     ]
 
 

@@ -13,7 +13,9 @@ from emulator.cli.process import (
     configure_logging,
     give_up_if_broken,
     heed_signals,
+    watch_requests,
 )
+from emulator.web.request_log import REQUEST_LOGGER
 
 # Signals and streams
 
@@ -130,3 +132,20 @@ def test_very_verbose_shows_everything_with_logger_names(root_logger, capsys):
 
     assert "DEBUG emulator.x: detail" in err
     assert "RuntimeError: the reason" in err
+
+
+def test_requests_are_noted_and_not_logged_a_second_time(root_logger, capsys):
+    requests = logging.getLogger(REQUEST_LOGGER)
+    noted = []
+    configure_logging(2, quiet=False)
+    watch_requests(noted.append)
+    try:
+        assert requests.isEnabledFor(logging.INFO)
+        requests.info("%s", "GET /v2/keys 200 1 ms")
+    finally:
+        requests.handlers.clear()
+        requests.propagate = True
+        requests.setLevel(logging.NOTSET)
+
+    assert noted == ["GET /v2/keys 200 1 ms"]
+    assert capsys.readouterr().err == ""

@@ -83,6 +83,24 @@ def test_each_origin_has_its_own_remedy_and_few_are_remembered():
     assert remedies.remedy(first)
 
 
+def test_a_hint_of_the_answer_is_said_with_the_host():
+    remedies = Remedies()
+    line = a_failure(status=401, error="401 Unauthorized")
+
+    assert remedies.remedy(line, "check the key").strip() == (
+        "localhost:3000: check the key"
+    )
+    assert remedies.remedy(line, "check the key") == ""
+    assert remedies.remedy(line, None) == ""
+
+
+def test_a_hint_is_said_although_another_remedy_was_just_given():
+    remedies = Remedies()
+    remedies.remedy(a_failure())
+
+    assert remedies.remedy(a_failure(status=401), "check the key")
+
+
 def test_a_hostile_url_cannot_write_to_the_terminal():
     remedy = Remedies().remedy(a_failure(url="http://\x1b[2J\n" + "x" * 500))
 

@@ -45,6 +45,8 @@ class Backstage:
         self.stops = [Stop.INTERRUPT]
         self.stops_at_start = False
         self.entries = []
+        self.requests = []
+        self.notes_requests = False
         self.in_flight = 0
         self.pending = 0
         self.start_error = None
@@ -58,7 +60,9 @@ class Backstage:
         self.ask = ask
 
     def watch_requests(self, note):
-        self.note_request = note
+        self.notes_requests = True
+        for request in self.requests:
+            note(request)
 
     def ask_next(self):
         if self.stops:
@@ -162,6 +166,24 @@ def test_verbose_prints_active_entries_too(backstage):
     backstage.entries = [an_entry(State.ACTIVE)]
 
     assert "ACTIVE" in run("start", "-v").stdout
+
+
+def test_verbose_prints_requests_too(backstage):
+    backstage.requests = ["GET /v2/keys 200 1 ms"]
+    assert (
+        "              GET /v2/keys 200 1 ms" in run("start", "-v").stdout.splitlines()
+    )
+
+    backstage.stops = [Stop.INTERRUPT]
+    result = run("start", "-v", "--json")
+    assert "GET /v2/keys" in result.stderr
+    assert "GET /v2/keys" not in result.stdout
+
+
+def test_requests_are_not_even_noted_unless_asked_for(backstage):
+    run("start")
+
+    assert not backstage.notes_requests
 
 
 def test_a_destination_that_is_not_there_gets_a_remedy_below_its_line(backstage):

@@ -42,7 +42,7 @@ from emulator.core.model import (
     Unreachable,
 )
 from emulator.errors import NotFound
-from tests.doubles import T0
+from tests.doubles import T0, a_publish
 
 MINUTE_MS = 60_000
 WINDOW_MS = 10 * MINUTE_MS  # of deduplication
@@ -453,6 +453,20 @@ KEYS = st.sampled_from(["k1", "k2"])
 GROUPS = st.sampled_from(["g1", "g2"])
 SCHEDULES = st.sampled_from(["s1", "s2"])
 
+ENQUEUES = st.builds(
+    a_publish,
+    words().map("http://app.example/{}".format),
+    options=st.builds(
+        Options,
+        retries=st.integers(0, 1),
+        retry_delay=st.just("1000"),
+        callback=rarely(CALLBACKS),
+        flow_control=st.none() | FLOW_CONTROLS,
+    ),
+    queue_name=st.just("q1"),
+    delay_ms=st.sampled_from([0, 0, 0, 1000]),
+)
+
 PUBLISHES = st.builds(
     Publish,
     destination=DESTINATIONS,
@@ -476,7 +490,7 @@ STEPS_MS = st.sampled_from([1, 499, 500, 1000, 2000, 3000, 60_000, 3_600_000])
 
 
 class Engine(RuleBasedStateMachine):
-    """One user's engine, driven at random."""
+    """One user's queues and flow-control keys, driven at random."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -545,6 +559,10 @@ class Engine(RuleBasedStateMachine):
     def publish(self, publish, count) -> None:
         self.do(lambda: self.publish_now(publish, count))
 
+    @rule(publish=ENQUEUES, count=st.sampled_from([1, 1, 2, 5]))
+    def enqueue(self, publish, count) -> None:
+        self.do(lambda: self.publish_now(publish, count))
+
     def publish_now(self, publish, count) -> None:
         before = self.engine.pending
         group = publish.destination
@@ -592,43 +610,6 @@ class Engine(RuleBasedStateMachine):
         with pytest.raises(NotFound):
             self.engine.cancel(message_id)
 
-    @rule(queue=QUEUES, count=st.none() | st.integers(1, 3))
-    def cancel_of_queue(self, queue, count) -> None:
-        reads_queue = (lambda message: (message.queue_name,), frozenset({queue}))
-        selection = MessageSelection(filter=Filter((reads_queue,)), count=count)
-        expected = [
-            tracked
-            for tracked in self.watch.pending()
-            if tracked.message.queue_name == queue and not tracked.was_cancelled
-        ][:count]
-        cancelled = self.do(lambda: self.engine.cancel_selected(selection))
-        assert cancelled == len(expected)
-        assert all(tracked.was_cancelled for tracked in expected)
-
-    # The dead letter queue
-
-    @rule(
-        count=st.integers(1, 3),
-        retries=st.booleans(),
-        delay_ms=st.sampled_from([0, 0, 1000]),
-    )
-    @precondition(lambda self: self.watch.dlq)
-    def empty_dlq(self, count, retries, delay_ms) -> None:
-        """Retry the latest entries, or delete them."""
-        chosen = list(self.watch.dlq)[-count:]
-        entries = [self.engine.dlq.get(dlq_id) for dlq_id in chosen]
-        if retries:
-            overrides = Overrides(delay_ms=delay_ms)
-            receipts = self.do(lambda: self.engine.dlq.retry(entries, overrides))
-            assert len(receipts) == len(chosen)
-            assert all(
-                receipt.message_id in self.watch.messages for receipt in receipts
-            )
-        else:
-            self.do(lambda: self.engine.dlq.delete(entries))
-        for dlq_id in chosen:
-            del self.watch.dlq[dlq_id]
-
     # Queues
 
     @rule(
@@ -663,19 +644,6 @@ class Engine(RuleBasedStateMachine):
         self.do(
             lambda: self.engine.queues.set_paused(queue, is_paused),
             lambda: setattr(self.watch.queues[queue], "is_paused", is_paused),
-        )
-
-    @rule(queue=QUEUES)
-    def delete_queue(self, queue) -> None:
-        self.do(
-            lambda: self.engine.queues.delete(queue),
-            lambda: self.watch.queues.pop(queue, None),
-        )
-        # QUE-8.
-        assert all(
-            tracked.was_cancelled
-            for tracked in self.watch.pending()
-            if tracked.message.queue_name == queue
         )
 
     # Flow control
@@ -714,20 +682,6 @@ class Engine(RuleBasedStateMachine):
             note,
         )
 
-    @rule(key=KEYS, parallelism=st.booleans(), rate=st.booleans())
-    def unpin(self, key, parallelism, rate) -> None:
-        def note() -> None:
-            watched = self.watch.keys.get(key, WatchedKey())
-            watched.pins_parallelism &= not parallelism
-            watched.pins_rate &= not rate
-
-        self.do(
-            lambda: self.engine.flow_control.unpin(
-                key, parallelism=parallelism, rate=rate
-            ),
-            note,
-        )
-
     @rule(key=KEYS)
     def reset_rate(self, key) -> None:
         def note() -> None:
@@ -735,66 +689,6 @@ class Engine(RuleBasedStateMachine):
                 self.watch.keys[key].restart(self.clock.now_ms())
 
         self.do(lambda: self.engine.flow_control.reset_rate(key), note)
-
-    # URL groups
-
-    @rule(group=GROUPS, paths=st.lists(words(), min_size=1, max_size=3))
-    def upsert_endpoints(self, group, paths) -> None:
-        urls = [f"http://member.example/{path}" for path in paths]
-        endpoints = [Endpoint(url) for url in urls]
-        self.engine.url_groups.upsert_endpoints(group, endpoints)
-        self.groups.setdefault(group, {}).update(dict.fromkeys(urls))
-
-    @rule(group=GROUPS)
-    def delete_group(self, group) -> None:
-        before = self.engine.pending
-        self.engine.url_groups.delete(group)
-        self.groups.pop(group, None)
-        assert self.engine.pending == before  # UGR-13
-
-    # Schedules
-
-    @rule(name=SCHEDULES, publish=PUBLISHES)
-    def put_schedule(self, name, publish) -> None:
-        publish = replace(publish, deduplication_id=None)  # SCH-15
-        is_paused = name in self.schedules and self.schedules[name].is_paused
-        self.schedules[name] = WatchedSchedule(publish, is_paused)
-        self.do(lambda: self.engine.schedules.put(publish, "* * * * *", name))
-
-    @rule(name=SCHEDULES, is_paused=st.booleans())
-    def pause_schedule(self, name, is_paused) -> None:
-        if name not in self.schedules:
-            with pytest.raises(NotFound):
-                self.engine.schedules.set_paused(name, is_paused)
-            return
-        self.schedules[name] = replace(self.schedules[name], is_paused=is_paused)
-        self.do(lambda: self.engine.schedules.set_paused(name, is_paused))
-
-    @rule(name=SCHEDULES)
-    def delete_schedule(self, name) -> None:
-        self.schedules.pop(name, None)
-        self.do(lambda: self.engine.schedules.delete(name))
-
-    def expected_firings(self, instants_ms) -> Counter[tuple[str, int]]:
-        """How many messages each schedule has to make at each instant (SCH-32)."""
-        expected: Counter[tuple[str, int]] = Counter()
-        for name, schedule in self.schedules.items():
-            destination = schedule.publish.destination
-            messages = 1
-            if destination.kind is DestinationKind.URL_GROUP:
-                messages = len(self.groups.get(destination.text, ()))
-            if messages and not schedule.is_paused:
-                expected.update({(name, ms): messages for ms in instants_ms})
-        return expected
-
-    def scheduled(self, after_ms) -> Counter[tuple[str, int]]:
-        """How many messages each schedule has made, and when, since an instant."""
-        return Counter(
-            (tracked.message.schedule_id, tracked.message.created_at_ms)
-            for tracked in self.watch.messages.values()
-            if tracked.message.schedule_id is not None
-            and tracked.message.created_at_ms > after_ms
-        )
 
     # Time
 
@@ -863,17 +757,26 @@ class Engine(RuleBasedStateMachine):
         assert self.engine.pending == 0
         assert not self.watch.pending()
 
-    @rule()
-    def reset(self) -> None:
-        def note() -> None:
-            self.watch.forget()
-            self.destinations.calls.clear()
-            self.schedules.clear()
-            self.groups.clear()
-            self.windows.clear()
+    def expected_firings(self, instants_ms) -> Counter[tuple[str, int]]:
+        """How many messages each schedule has to make at each instant (SCH-32)."""
+        expected: Counter[tuple[str, int]] = Counter()
+        for name, schedule in self.schedules.items():
+            destination = schedule.publish.destination
+            messages = 1
+            if destination.kind is DestinationKind.URL_GROUP:
+                messages = len(self.groups.get(destination.text, ()))
+            if messages and not schedule.is_paused:
+                expected.update({(name, ms): messages for ms in instants_ms})
+        return expected
 
-        self.do(self.engine.reset, note)
-        assert self.engine.pending == 0
+    def scheduled(self, after_ms) -> Counter[tuple[str, int]]:
+        """How many messages each schedule has made, and when, since an instant."""
+        return Counter(
+            (tracked.message.schedule_id, tracked.message.created_at_ms)
+            for tracked in self.watch.messages.values()
+            if tracked.message.schedule_id is not None
+            and tracked.message.created_at_ms > after_ms
+        )
 
     # What always holds
 
@@ -971,5 +874,131 @@ class Engine(RuleBasedStateMachine):
                 assert state == (tracked.state if tracked.is_final else None)
 
 
-TestEngine = Engine.TestCase
-TestEngine.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
+class Everything(Engine):
+    """With all that a user may do."""
+
+    @rule(queue=QUEUES, count=st.none() | st.integers(1, 3))
+    def cancel_of_queue(self, queue, count) -> None:
+        reads_queue = (lambda message: (message.queue_name,), frozenset({queue}))
+        selection = MessageSelection(filter=Filter((reads_queue,)), count=count)
+        expected = [
+            tracked
+            for tracked in self.watch.pending()
+            if tracked.message.queue_name == queue and not tracked.was_cancelled
+        ][:count]
+        cancelled = self.do(lambda: self.engine.cancel_selected(selection))
+        assert cancelled == len(expected)
+        assert all(tracked.was_cancelled for tracked in expected)
+
+    # The dead letter queue
+
+    @rule(
+        count=st.integers(1, 3),
+        retries=st.booleans(),
+        delay_ms=st.sampled_from([0, 0, 1000]),
+    )
+    @precondition(lambda self: self.watch.dlq)
+    def empty_dlq(self, count, retries, delay_ms) -> None:
+        """Retry the latest entries, or delete them."""
+        chosen = list(self.watch.dlq)[-count:]
+        entries = [self.engine.dlq.get(dlq_id) for dlq_id in chosen]
+        if retries:
+            overrides = Overrides(delay_ms=delay_ms)
+            receipts = self.do(lambda: self.engine.dlq.retry(entries, overrides))
+            assert len(receipts) == len(chosen)
+            assert all(
+                receipt.message_id in self.watch.messages for receipt in receipts
+            )
+        else:
+            self.do(lambda: self.engine.dlq.delete(entries))
+        for dlq_id in chosen:
+            del self.watch.dlq[dlq_id]
+
+    @rule(queue=QUEUES)
+    def delete_queue(self, queue) -> None:
+        self.do(
+            lambda: self.engine.queues.delete(queue),
+            lambda: self.watch.queues.pop(queue, None),
+        )
+        # QUE-8.
+        assert all(
+            tracked.was_cancelled
+            for tracked in self.watch.pending()
+            if tracked.message.queue_name == queue
+        )
+
+    @rule(key=KEYS, parallelism=st.booleans(), rate=st.booleans())
+    def unpin(self, key, parallelism, rate) -> None:
+        def note() -> None:
+            watched = self.watch.keys.get(key, WatchedKey())
+            watched.pins_parallelism &= not parallelism
+            watched.pins_rate &= not rate
+
+        self.do(
+            lambda: self.engine.flow_control.unpin(
+                key, parallelism=parallelism, rate=rate
+            ),
+            note,
+        )
+
+    # URL groups
+
+    @rule(group=GROUPS, paths=st.lists(words(), min_size=1, max_size=3))
+    def upsert_endpoints(self, group, paths) -> None:
+        urls = [f"http://member.example/{path}" for path in paths]
+        endpoints = [Endpoint(url) for url in urls]
+        self.engine.url_groups.upsert_endpoints(group, endpoints)
+        self.groups.setdefault(group, {}).update(dict.fromkeys(urls))
+
+    @rule(group=GROUPS)
+    def delete_group(self, group) -> None:
+        before = self.engine.pending
+        self.engine.url_groups.delete(group)
+        self.groups.pop(group, None)
+        assert self.engine.pending == before  # UGR-13
+
+    # Schedules
+
+    @rule(name=SCHEDULES, publish=PUBLISHES)
+    def put_schedule(self, name, publish) -> None:
+        publish = replace(publish, deduplication_id=None)  # SCH-15
+        is_paused = name in self.schedules and self.schedules[name].is_paused
+        self.schedules[name] = WatchedSchedule(publish, is_paused)
+        self.do(lambda: self.engine.schedules.put(publish, "* * * * *", name))
+
+    @rule(name=SCHEDULES, is_paused=st.booleans())
+    def pause_schedule(self, name, is_paused) -> None:
+        if name not in self.schedules:
+            with pytest.raises(NotFound):
+                self.engine.schedules.set_paused(name, is_paused)
+            return
+        self.schedules[name] = replace(self.schedules[name], is_paused=is_paused)
+        self.do(lambda: self.engine.schedules.set_paused(name, is_paused))
+
+    @rule(name=SCHEDULES)
+    def delete_schedule(self, name) -> None:
+        self.schedules.pop(name, None)
+        self.do(lambda: self.engine.schedules.delete(name))
+
+    @rule()
+    def reset(self) -> None:
+        def note() -> None:
+            self.watch.forget()
+            self.destinations.calls.clear()
+            self.schedules.clear()
+            self.groups.clear()
+            self.windows.clear()
+
+        self.do(self.engine.reset, note)
+        assert self.engine.pending == 0
+
+
+TestQueuesAndKeys = Engine.TestCase
+TestQueuesAndKeys.settings = settings(
+    max_examples=25, stateful_step_count=40, deadline=None
+)
+
+TestEverything = Everything.TestCase
+TestEverything.settings = settings(
+    max_examples=25, stateful_step_count=40, deadline=None
+)

@@ -126,9 +126,9 @@ def hanging():
         destination.close()
 
 
-def get(url, path):
+def get(url, path, token=DEV_USERS[0].token):
     request = urllib.request.Request(
-        url + path, headers={"Authorization": f"Bearer {DEV_USERS[0].token}"}
+        url + path, headers={"Authorization": f"Bearer {token}"}
     )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=PATIENCE_S) as response:
@@ -213,6 +213,73 @@ def test_the_log_of_a_running_emulator_can_be_followed():
 
             assert following.code() == 0
             assert following.all_errors()[-1].endswith("has stopped")
+
+
+def test_following_prints_what_the_terminal_prints():
+    with qemu("start", "--port", "0") as running:
+        url = running.url()
+        with qemu("logs", "--url", url, "-f") as following:
+            publish(url, "http://127.0.0.1:9/one")
+            pattern = "RETRY .*delivery 2 of 4 in 12 s"
+            running.line(pattern)
+            # The first lines may come from the log, which knows less.
+            publish(url, "http://127.0.0.1:9/two")
+            running.line("CREATED .*/two")
+            following.line("CREATED .*/two")
+
+            assert following.line("RETRY").string == running.line("RETRY").string
+
+
+def test_requests_are_printed_if_asked_for():
+    with qemu("start", "--port", "0", "-v") as running:
+        url = running.url()
+        get(url, "/v2/keys?qstash_token=secret")
+        line = running.line(r"GET ").string
+
+        assert re.fullmatch(r" {14}GET /v2/keys\?qstash_token=\*\*\* 200 \d+ ms", line)
+
+
+def test_a_token_of_the_environment_is_accepted_beside_the_published_ones():
+    """ENV-7."""
+    environ = {**os.environ, "QSTASH_TOKEN": "mine"}
+    with qemu("start", "--port", "0", env=environ) as running:
+        running.line(r"^  User     environment, from QSTASH_TOKEN$")
+        running.line(r'^QSTASH_TOKEN="mine"$')
+        url = running.url()
+
+        published = get(url, "/v2/keys")
+        assert published == get(url, "/v2/keys", token="mine")
+        assert published["current"] == DEV_USERS[0].keys.current
+
+
+def test_what_the_settings_file_declares_is_there(tmp_path):
+    (tmp_path / "qemu.toml").write_text(
+        """\
+[[queues]]
+name = "emails"
+parallelism = 2
+
+[[url-groups]]
+name = "team"
+endpoints = [{ url = "http://127.0.0.1:9/a" }]
+headers = { Upstash-Retries = "0" }
+
+[[schedules]]
+id = "nightly"
+cron = "0 3 * * *"
+destination = "team"
+"""
+    )
+    with qemu("start", "--port", "0") as running:
+        running.line(r"^  Declared 1 queue, 1 URL group, 1 schedule$")
+        url = running.url()
+
+        assert get(url, "/v2/queues/emails")["parallelism"] == 2
+        assert get(url, "/v2/schedules/nightly")["destination"] == "team"
+        publish(url, "team")
+        running.line(r"CREATED .*POST 127.0.0.1:9/a  URL group team$")
+        running.line("ERROR")
+        running.line("FAILED")
 
 
 # The end

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -20,6 +22,7 @@ from tests.web.test_client import (
     NOT_RETRYABLE,
     Api,
     authorization,
+    head,
     serve,
 )
 
@@ -27,6 +30,31 @@ CALLBACK = "http://localhost:3000/callback"
 
 
 # What the server is
+
+
+def loopback_addresses() -> set[str]:
+    """Return the loopback addresses that this machine has."""
+    found = set()
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with suppress(OSError), socket.socket(family) as attempt:
+            attempt.bind((address, 0))
+            found.add(address)
+    return found
+
+
+async def test_base_1_every_loopback_address_is_listened_on():
+    """BASE-1: ``localhost`` may mean either."""
+    addresses = loopback_addresses()
+    async with serve() as api:
+        answers = {}
+        for address in addresses:
+            reader, writer = await asyncio.open_connection(address, api.emulator.port)
+            writer.write(head("GET", "/v2/keys"))
+            answers[address] = await reader.readline()
+            writer.transport.abort()
+
+    assert "127.0.0.1" in addresses
+    assert answers == dict.fromkeys(addresses, b"HTTP/1.1 200 OK\r\n")
 
 
 async def test_base_16_a_server_that_is_started_again_has_forgotten_everything():

@@ -27,6 +27,7 @@ from tests.web.test_client import HOOK, NOT_RETRYABLE, Api, serve
 
 TOKEN = DEV_USERS[0].token
 KEYS = DEV_USERS[0].keys
+NEW_KEY, NEWER_KEY = ("sig_" + 28 * letter for letter in "nx")
 
 A, B = "http://localhost:3000/a", "http://localhost:3000/b"
 
@@ -504,8 +505,8 @@ def test_the_receiver_refuses_what_the_server_must_not_send(changes, url, tolera
 @pytest.mark.parametrize(
     ("keys", "is_accepted"),
     [
-        (SigningKeys("sig_new", KEYS.current), True),
-        (SigningKeys("sig_new", "sig_newer"), False),
+        (SigningKeys(NEW_KEY, KEYS.current), True),
+        (SigningKeys(NEW_KEY, NEWER_KEY), False),
     ],
 )
 def test_the_receiver_tries_the_next_key_after_the_current(keys, is_accepted):

@@ -106,6 +106,11 @@ class Connection:
         async with asyncio.timeout(LONGEST_ANSWER_S):
             return replace(head, body=await self._reader.readexactly(length))
 
+    async def some(self) -> bytes:
+        """Read what arrives next; nothing if the emulator closes the connection."""
+        async with asyncio.timeout(LONGEST_ANSWER_S):
+            return await self._reader.read(65_536)
+
     async def rest(self) -> bytes:
         """Read until the emulator closes the connection."""
         async with asyncio.timeout(LONGEST_ANSWER_S):

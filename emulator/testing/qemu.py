@@ -1,0 +1,333 @@
+"""Qemu: an emulator inside a test, from synchronous code, with a clock to turn.
+
+The emulator runs in a thread and a loop of its own; each method here posts to it and
+waits. Whatever is read on a virtual clock is read once all that is due at its present
+instant has happened, so that a test never races with a delivery.
+
+Nothing here knows of pytest: the plugin makes one of these for each test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from emulator.core import ids
+from emulator.core.faults import Fault, FaultKind
+from emulator.core.filters import DlqQuery
+from emulator.core.forgery import Variant, sign_variant
+from emulator.core.headers import Overrides
+from emulator.core.model import DlqEntry, LogEntry, Schedule, UrlGroup
+from emulator.engine.entropy import SystemEntropy
+from emulator.errors import NotFound
+from emulator.testing.answers import UNSET, script
+from emulator.testing.assertions import Assertions
+from emulator.testing.environment import RealServiceRefused, patched_environment
+from emulator.testing.instants import Duration, parse_duration
+from emulator.testing.records import (
+    Delivery,
+    FailedMessage,
+    PendingMessage,
+    PublishedMessage,
+    QueueView,
+    deliveries_of,
+    failed_of,
+    pending_of,
+    published_of,
+)
+from emulator.testing.running import RunningEmulator
+from emulator.testing.timeline import timeline
+from emulator.testing.turning import GRACE_S, Turning
+
+if TYPE_CHECKING:
+    from emulator.emulator import Emulator
+    from emulator.testing.apps import AppError
+    from emulator.testing.endpoints import Endpoint
+
+__all__ = ["Qemu"]
+
+_EVERYTHING = DlqQuery(count=None)
+
+
+class Qemu(Assertions, Turning):
+    """``with Emulator(Settings(port=0, clock="virtual")).in_thread() as qemu: …``.
+
+    ``grace_s`` is how long an app may take in real time to answer a delivery before
+    a virtual clock goes on without its answer.
+    """
+
+    def __init__(self, emulator: Emulator, *, grace_s: float = GRACE_S) -> None:
+        self.emulator = emulator
+        self._grace_s = grace_s
+        self._running = RunningEmulator(emulator, settle=self.settle)
+        self._seen: set[str] = set()
+        self._refusals: list[RealServiceRefused] = []
+
+    def __enter__(self) -> Qemu:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def start(self) -> Qemu:
+        """Start the emulator. Raises ``OSError`` where it can't listen."""
+        self._running.start()
+        return self
+
+    def close(self) -> None:
+        """Stop the emulator and all apps. What was recorded can still be read."""
+        self._running.stop()
+
+    # Where it is, and how to call it
+
+    @property
+    def url(self) -> str:
+        """What ``QSTASH_URL`` is set to."""
+        return self.emulator.url
+
+    @property
+    def token(self) -> str:
+        """What ``QSTASH_TOKEN`` is set to."""
+        return self.emulator.settings.users[0].token
+
+    @property
+    def current_signing_key(self) -> str:
+        """The key that signs deliveries."""
+        return self._running.engine.keys.current
+
+    @property
+    def next_signing_key(self) -> str:
+        """The key that will sign after a rotation."""
+        return self._running.engine.keys.next
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The four variables that the SDKs read."""
+        return {
+            "QSTASH_URL": self.url,
+            "QSTASH_TOKEN": self.token,
+            "QSTASH_CURRENT_SIGNING_KEY": self.current_signing_key,
+            "QSTASH_NEXT_SIGNING_KEY": self.next_signing_key,
+        }
+
+    def environment(self) -> AbstractContextManager[None]:
+        """Set the variables for a ``with`` block, and refuse the real QStash in it."""
+        return patched_environment(self.env, self._refusals.append)
+
+    # Destinations
+
+    def endpoint(
+        self,
+        path: str = "/",
+        *,
+        status: int | Sequence[int] = 200,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | str = b"",
+        json: Any = UNSET,
+        delay: Duration = 0,
+        hang: bool = False,
+        refuse: bool = False,
+        reset: bool = False,
+    ) -> Endpoint:
+        """Make a destination on loopback that answers as told, and records.
+
+        Of several statuses each answers one request, the last all that follow.
+        ``delay`` passes on the emulator's clock before an answer; ``hang``: none ever
+        comes; ``refuse``: nothing listens; ``reset``: the connection breaks in the
+        middle of the answer.
+        """
+        server = self._running.endpoints
+        answers = script(
+            status=status,
+            headers=headers,
+            body=body,
+            json_body=json,
+            delay=delay,
+            hang=hang,
+            reset=reset,
+        )
+        if refuse:
+            return self._running.run(server.add_refusing(path))
+        return self._running.run(server.add(path, answers))
+
+    def mount(
+        self, url: str, app: Any = None, *, asgi: Any = None, wsgi: Any = None
+    ) -> str:
+        """Deliver what is published to an origin to an app, in process; return the URL.
+
+        An ASGI app gets an event loop of its own, its lifespan included, a WSGI app a
+        thread for each call. Which of the two it is shows, or is said by ``asgi=`` or
+        ``wsgi=``.
+        """
+        given = [one for one in (app, asgi, wsgi) if one is not None]
+        if len(given) != 1:
+            raise TypeError("mount() takes one app: mount(url, app), asgi= or wsgi=")
+        kind = None if app is not None else asgi is not None
+        return self._running.mounts.mount(url, given[0], asgi=kind)
+
+    @property
+    def app_errors(self) -> list[AppError]:
+        """What mounted apps raised, each a failed delivery, oldest first."""
+        self.settle()
+        return list(self._running.mounts.errors)
+
+    def fault(
+        self,
+        kind: FaultKind | str,
+        destination: str = "*",
+        *,
+        probability: float = 1.0,
+        times: int | None = None,
+        delay: Duration = "5s",
+        retry_after: Duration = "10s",
+    ) -> None:
+        """Let deliveries go wrong from now on (``FaultKind`` says how they can).
+
+        ``destination`` is a pattern of URLs as published; ``times``: how many
+        deliveries it meets.
+        """
+        fault = Fault(
+            kind=FaultKind(kind),
+            destination=destination,
+            probability=probability,
+            times=times,
+            delay_ms=parse_duration(delay),
+            retry_after_s=parse_duration(retry_after) // 1000,
+        )
+        self._running.call(lambda: self.emulator.tenants.faults.add(fault))
+
+    def sign(
+        self, body: bytes | str, url: str, kind: Variant | str = Variant.VALID
+    ) -> str:
+        """Make a value of ``Upstash-Signature``, right or wrong in one way."""
+        return sign_variant(
+            kind,
+            body=body.encode() if isinstance(body, str) else body,
+            url=url,
+            keys=self._running.engine.keys,
+            now_ms=self._running.stamp.now_ms(),
+            jwt_id=ids.jwt_id(SystemEntropy().token_bytes(ids.JWT_ID_BYTES)),
+        )
+
+    # What happened, and what there is
+
+    @property
+    def log(self) -> list[LogEntry]:
+        """Every change of every message's state, oldest first."""
+        self.settle()
+        return self._running.call(lambda: self._running.recorder.entries)
+
+    @property
+    def published(self) -> list[PublishedMessage]:
+        """What was published, oldest first; callbacks are left out."""
+        return published_of(self.log)
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """Every delivery that has ended, in order, callbacks included."""
+        return deliveries_of(self.log)
+
+    @property
+    def messages(self) -> list[PendingMessage]:
+        """The messages that aren't final, oldest first."""
+        self.settle()
+        return pending_of(self._running.call(lambda: self._running.recorder.pending))
+
+    @property
+    def dlq(self) -> list[FailedMessage]:
+        """The dead letter queue, oldest first. Reading it counts as looking at it."""
+        self.settle()
+        entries = self._dlq_entries()
+        self._seen.update(entry.dlq_id for entry in entries)
+        return failed_of(entries)
+
+    def retry_dlq(self, dlq_id: str | None = None) -> list[str]:
+        """Publish an entry of the DLQ again, or all; return the new messages' ids.
+
+        Raises ``NotFound`` for an unknown entry.
+        """
+        self.settle()
+
+        def retry() -> list[str]:
+            dlq = self._running.engine.dlq
+            entries = [
+                entry
+                for entry in dlq.list(_EVERYTHING)[0]
+                if dlq_id in (None, entry.dlq_id)
+            ]
+            if dlq_id is not None and not entries:
+                raise NotFound("dlq entry", dlq_id)
+            return [receipt.message_id for receipt in dlq.retry(entries, Overrides())]
+
+        return self._running.call(retry)
+
+    @property
+    def schedules(self) -> list[Schedule]:
+        """The schedules, in order of creation."""
+        return self._running.call(lambda: list(self._running.engine.schedules.list()))
+
+    @property
+    def queues(self) -> list[QueueView]:
+        """The queues, in order of creation."""
+        self.settle()
+        queues = self._running.call(lambda: list(self._running.engine.queues.list()))
+        return [
+            QueueView(queue.name, queue.parallelism, queue.is_paused, lag)
+            for queue, lag in queues
+        ]
+
+    @property
+    def url_groups(self) -> list[UrlGroup]:
+        """The URL groups, in order of creation."""
+        return self._running.call(lambda: list(self._running.engine.url_groups.list()))
+
+    def reset(self) -> None:
+        """Forget everything but endpoints and mounted apps. The clock stays."""
+
+        def forget() -> None:
+            self.emulator.tenants.reset()
+            self._running.recorder.forget()
+            self._running.mounts.errors.clear()
+            self._seen.clear()
+            self._refusals.clear()
+
+        self._running.call(forget)
+
+    # For whoever reports
+
+    def timeline(self) -> str:
+        """Write what happened, a line for each entry of the log, as the terminal does."""
+        recorder, mounts = self._running.recorder, self._running.mounts
+        items = self._running.call(lambda: recorder.items)
+        return timeline(items, self.now_ms, mounts.errors)
+
+    def complaints(self) -> list[str]:
+        """Say what a careful test shouldn't leave behind.
+
+        Messages in the DLQ that nobody looked at, deliveries that broke by a mistake
+        of the emulator's, calls of the real QStash.
+        """
+        self.settle()
+        unseen = [e for e in self._dlq_entries() if e.dlq_id not in self._seen]
+        complaints = [
+            f"left in the DLQ, and nobody looked: {message!r}"
+            for message in failed_of(unseen)
+        ]
+        broken = self._running.call(lambda: list(self._running.recorder.broken()))
+        complaints += [
+            f"delivery of {entry.message.message_id} broke inside qemu: "
+            f"{entry.outcome.error if entry.outcome else ''}"
+            for entry in broken
+        ]
+        return complaints + [str(refusal) for refusal in self._refusals]
+
+    def _dlq_entries(self) -> list[DlqEntry]:
+        dlq = self._running.engine.dlq
+        return self._running.call(lambda: list(dlq.list(_EVERYTHING)[0]))
