@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from emulator.core.model import NOTHING_DECLARED, Outcome, Outgoing
 from emulator.engine.clock import SystemClock, VirtualClock
@@ -117,6 +118,7 @@ class Emulator:
             access_log=_request_logger(),
             access_log_class=RequestLog,
             handle_signals=False,
+            logger=_server_logger(),
             shutdown_timeout=1.0,
             # Bodies are stored as they arrive, compressed ones too (PUB-20).
             auto_decompress=False,
@@ -194,6 +196,23 @@ def _request_logger() -> logging.Logger | None:
     """Return where requests are logged; ``None``, which costs nothing, if nowhere."""
     requests = logging.getLogger(REQUEST_LOGGER)
     return requests if requests.isEnabledFor(logging.INFO) else None
+
+
+class _OurMistakes(logging.Filter):
+    """Passes over broken HTTP: it was the caller's mistake, and has been answered."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HttpProcessingError)
+
+
+_OUR_MISTAKES = _OurMistakes()
+
+
+def _server_logger() -> logging.Logger:
+    server = logging.getLogger("emulator.web.server")
+    server.addFilter(_OUR_MISTAKES)
+    return server
 
 
 def _clock(settings: Settings) -> Clock:

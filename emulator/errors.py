@@ -14,6 +14,7 @@
     │   ├── Forbidden                  .reason                          403
     │   ├── NotFound                   .kind .id                        404
     │   ├── Conflict                   .reason                          409
+    │   ├── TooSlow                    .idle_s                          408
     │   ├── TooLarge                   .limit_bytes                     413
     │   ├── LimitExceeded              .headers                         429
     │   └── NotSupported               .feature                         501
@@ -45,6 +46,7 @@ __all__ = [
     "RequestError",
     "SettingsError",
     "TooLarge",
+    "TooSlow",
     "Unauthorized",
     "shown",
 ]
@@ -219,6 +221,19 @@ class TooLarge(RequestError):
 
     def __str__(self) -> str:
         return f"request body is larger than {self.limit_bytes} bytes"
+
+
+class TooSlow(RequestError):
+    """The rest of a request's body didn't come."""
+
+    status = 408
+
+    def __init__(self, idle_s: float) -> None:
+        super().__init__(idle_s)
+        self.idle_s = idle_s
+
+    def __str__(self) -> str:
+        return f"nothing more of the request's body came for {self.idle_s:g} s"
 
 
 class LimitExceeded(RequestError):

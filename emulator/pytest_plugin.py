@@ -104,7 +104,10 @@ def make_qemu(
         def make(*, environment: bool = False, **changes: Any) -> Qemu:
             wanted = {**marked, **changes}
             strict = wanted.pop("strict", request.config.getini("qemu_strict"))
-            return _start(request.node, qemu_settings, wanted, strict, environment, closing)
+            started = _start(request.node, qemu_settings, wanted, closing, strict)
+            if environment:
+                closing.enter_context(started.environment())
+            return started
 
         yield make
 
@@ -142,9 +145,10 @@ def pytest_runtest_makereport(
 ) -> Iterator[None]:
     report: pytest.TestReport = yield  # type: ignore[assignment]
     when = item.config.getoption("--qemu-log")
-    used = list(item.stash.get(_running, ()))
+    used = [*item.stash[_running]] if _running in item.stash else []
     if "qemu_server" in getattr(item, "fixturenames", ()):
-        used += item.config.stash.get(_session_running, ())
+        session: list[Qemu] = item.config.stash.setdefault(_session_running, [])
+        used += session
     if report.failed and report.when != "teardown":
         item.stash[_has_failed] = True
     if when == "all" or (when == "failed" and report.failed):
@@ -172,9 +176,8 @@ def _start(
     item: pytest.Item,
     settings: Settings,
     changes: dict[str, Any],
-    strict: bool,
-    environment: bool,
     closing: ExitStack,
+    strict: bool,
 ) -> Qemu:
     """Start an emulator that ``closing`` ends, and examines if that is wanted."""
     from dataclasses import replace
@@ -199,8 +202,6 @@ def _start(
     closing.enter_context(started)
     item.stash.setdefault(_running, []).append(started)
     closing.callback(examine)
-    if environment:
-        closing.enter_context(started.environment())
     return started
 
 

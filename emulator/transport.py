@@ -7,14 +7,23 @@ long.
 
 from __future__ import annotations
 
+import asyncio
+import io
+import re
 import socket
 import ssl
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from functools import lru_cache
 from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from emulator.core.gzip_body import GzipBody
 from emulator.core.header_map import build
 from emulator.core.model import Outcome, Outgoing, Responded, Unreachable
 
@@ -31,7 +40,10 @@ be a failed delivery that no production system sees.
 _MAX_HEADER_BYTES = 65_536
 """Of a response, a line at a time; the cloud states no limit (Q-33)."""
 
-_CHUNK_BYTES = 65_536
+_LARGE_BYTES = 1_048_576
+"""aiohttp warns of larger bodies that are bytes: they are sent as a file."""
+
+_URL = re.compile(r"(https?)://([^/?#]*)([^#]*)", re.IGNORECASE)
 
 
 class HttpTransport:
@@ -48,15 +60,15 @@ class HttpTransport:
         if request.host is not None:
             headers["Host"] = request.host
         try:
-            # `encoded`: the target goes out as the publisher wrote it (PUB-4).
-            url = URL(request.url, encoded=True)
-            if "Authorization" in headers and url.raw_user is not None:
-                url = url.with_user(None)
+            url, authorization = _split(request.url)
+            if authorization is not None and "Authorization" not in headers:
+                headers["Authorization"] = authorization
+            body = request.body
             async with self._session.request(
                 request.method,
                 url,
                 headers=headers,
-                data=request.body or None,
+                data=io.BytesIO(body) if len(body) > _LARGE_BYTES else body or None,
                 allow_redirects=False,
             ) as response:
                 return Responded(
@@ -85,6 +97,8 @@ def _session() -> aiohttp.ClientSession:
         # Nothing is sent that DLV-2 doesn't list.
         skip_auto_headers=("Accept", "Content-Type", "User-Agent"),
         trust_env=False,
+        # What aiohttp decodes depends on what is installed; DLV-7 knows gzip only.
+        auto_decompress=False,
         max_line_size=_MAX_HEADER_BYTES,
         max_field_size=_MAX_HEADER_BYTES,
     )
@@ -97,13 +111,67 @@ def _decoded(response: aiohttp.ClientResponse) -> list[tuple[str, str]]:
     ]
 
 
+@lru_cache(maxsize=256)
+def _split(text: str) -> tuple[URL, str | None]:
+    """Return what to call, and what ``Authorization`` its user information makes.
+
+    All that follows the host is taken for a path: yarl would drop a ``?`` at the end,
+    and the target must go out as the publisher wrote it (PUB-4, PUB-5).
+    """
+    match = _URL.match(text)
+    userinfo, mark, host = match[2].rpartition("@") if match else ("", "", "")
+    if not match or not host:
+        raise aiohttp.InvalidURL(text)
+    target = match[3] if match[3].startswith("/") else f"/{match[3]}"
+    url = URL.build(scheme=match[1].lower(), authority=host, path=target, encoded=True)
+    if not mark:
+        return url, None
+    user, _, password = userinfo.partition(":")
+    credentials = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
+    return url, f"Basic {b64encode(credentials).decode('ascii')}"
+
+
 async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
     """Read a response to its end (DLV-20), and keep what the plan allows (CBK-23)."""
+    if response.headers.get("Content-Encoding", "").strip().lower() == "gzip":
+        body = GzipBody(limit_bytes)
+        async for chunk in _chunks(response):
+            body.feed(chunk)
+        return body.finish()
     kept = bytearray()
-    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-        if len(kept) < limit_bytes:
-            kept += chunk[: limit_bytes - len(kept)]
+    async for chunk in _chunks(response):
+        kept += chunk[: limit_bytes - len(kept)]
     return bytes(kept)
+
+
+async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Iterate over a body as it arrives; end with an error where it breaks off.
+
+    aiohttp's parser tells nobody when a chunk turns out to be broken after the headers
+    were read: it only closes the connection.
+    """
+    content = response.content
+    while True:
+        while chunk := content.read_nowait():
+            yield chunk
+        if content.at_eof():
+            return
+        connection = response.connection
+        more = asyncio.ensure_future(content.readany())
+        waited_for: set[asyncio.Future[Any]] = {more}
+        if connection is not None and connection.protocol is not None:
+            closed = connection.protocol.closed
+            if closed is not None:
+                waited_for.add(closed)
+        try:
+            await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
+            if not more.done():
+                raise aiohttp.ClientPayloadError("it isn't HTTP")
+            yield more.result()
+        except RuntimeError as error:  # aiohttp's word for a connection that is gone
+            raise aiohttp.ClientPayloadError(str(error)) from error
+        finally:
+            more.cancel()
 
 
 def _phrase(status: int) -> str:
@@ -131,7 +199,8 @@ def _explain(error: Exception, url: str) -> str:
         case aiohttp.InvalidURL():
             return f"can't call {url}"
         case aiohttp.ClientResponseError():
-            return f"the destination's answer isn't HTTP: {_first_line(error)}"
+            reason = error.message.strip().partition("\n")[0].rstrip(":")
+            return f"the destination's answer isn't HTTP: {reason}"
         case OSError():
             return _os_reason(error)
         case _:

@@ -101,9 +101,9 @@ _OF_PUBLISH = (
     "Schedule-Id",
 )
 
-# Whatever arrives in JSON must not end a header on its way out, or be no text at all:
-# U+DC80 to U+DCFF stand for bytes that aren't UTF-8, other surrogates for nothing.
-_UNSENDABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udc7f\udd00-\udfff]")
+# Whatever arrives in JSON must not end a header on its way out, or be no text at all.
+# Lone surrogates stand for bytes that aren't UTF-8: the client would drop them.
+_UNSENDABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 
 
 class _Kind(Enum):
@@ -224,5 +224,5 @@ def check_value(name: str, value: str) -> None:
     if value.isascii() and value.isprintable():
         return
     if _UNSENDABLE.search(value):
-        reason = "a header can't contain this character"
+        reason = "a header contains text in UTF-8, without control characters"
         raise InvalidHeader(canonical_name(name), value, reason)

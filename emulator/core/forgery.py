@@ -115,9 +115,10 @@ def _claims_of(token: str) -> dict[str, Any]:
 
 
 def _with_another_path(url: str) -> str:
-    match = re.match(r"[^?#]*", url)
-    assert match is not None
-    return f"{match[0].removesuffix('/')}/forged{url[match.end() :]}"
+    path = re.split("[?#]", url, maxsplit=1)[0]
+    # A slash at the end stays there: one fault is enough.
+    other = f"{path}forged/" if path.endswith("/") else f"{path}/forged"
+    return other + url[len(path) :]
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

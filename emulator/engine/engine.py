@@ -48,6 +48,7 @@ from emulator.engine.scheduler import Scheduler
 from emulator.engine.schedules import Schedules
 from emulator.engine.store import Store
 from emulator.engine.url_groups import UrlGroups
+from emulator.engine.waiting import Waiting
 from emulator.errors import InvalidHeader, NotFound
 
 __all__ = ["Engine"]
@@ -146,6 +147,7 @@ class Engine:
             gate=gate,
             scheduler=self.scheduler,
         )
+        self.waiting = Waiting(store=store, gate=gate, clock=clock)
 
     # The one door
 

@@ -113,6 +113,8 @@ class Feed:
         What is no longer kept counts as dropped.
         """
         subscription = Subscription(self)
+        if after is not None and after >= self._next:
+            after = 0  # a number of another emulator's, or of this one's last life
         if after is not None and after < self._next - 1:
             oldest_kept = self._kept[0].sequence if self._kept else self._next
             subscription.note_missed(max(0, oldest_kept - after - 1))

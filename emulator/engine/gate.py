@@ -162,6 +162,28 @@ class Gate:
             return 0
         return sum(self._is_live(*entry) for entry in line.messages)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether every slot of the account is taken (LIM-8)."""
+        return self._active >= self._parallelism
+
+    def ahead_in_queue(self, message: Message) -> list[str]:
+        """Return whom a message's queue lets go first, if it waits there."""
+        name = message.queue_name
+        return [] if name is None else self._queues.ahead_of(message, name)
+
+    def ahead_at_key(self, message: Message) -> list[str]:
+        """Return who stands before a message in the line of its flow-control key."""
+        flow_control = message.options.flow_control
+        line = None if flow_control is None else self._lines.get(flow_control.key)
+        ahead: list[str] = []
+        for number, other in () if line is None else line.messages:
+            if other.message_id == message.message_id:
+                return ahead
+            if self._is_live(number, other):
+                ahead.append(other.message_id)
+        return []
+
     def clear(self) -> None:
         """Forget everybody. Nobody may hold a slot."""
         self._queues.clear()

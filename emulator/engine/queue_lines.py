@@ -135,6 +135,19 @@ class QueueLines:
                 self._let_stand(message, line)
                 room -= 1
 
+    def ahead_of(self, message: Message, queue_name: str) -> list[str]:
+        """Return whom a waiting message waits for, in order; empty: it doesn't wait."""
+        line = self._lines.get(queue_name)
+        if line is None:
+            return []
+        ahead = [*line.in_work, *(id for id in line.standing if id not in line.in_work)]
+        for other in line.waiting:
+            if other.message_id == message.message_id:
+                return ahead
+            if self._is_waiting(other.message_id):
+                ahead.append(other.message_id)
+        return []
+
     def clear(self) -> None:
         """Forget everybody."""
         self._lines.clear()

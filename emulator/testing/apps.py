@@ -230,18 +230,19 @@ def is_asgi(app: Any) -> bool:
         raise TypeError(f"{app!r} is no app: give an object that can be called")
     if inspect.iscoroutinefunction(call):
         return True
-    try:
+    positional = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    )
+    with suppress(TypeError, ValueError):  # of what isn't written in Python
         parameters = inspect.signature(call).parameters.values()
-    except (TypeError, ValueError):
-        parameters = {}.values()  # type: ignore[assignment]
-    required = [
-        parameter
-        for parameter in parameters
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        and parameter.default is parameter.empty
-    ]
-    if len(required) in (2, 3):
-        return len(required) == 3
+        required = [
+            parameter
+            for parameter in parameters
+            if parameter.kind in positional and parameter.default is parameter.empty
+        ]
+        if len(required) in (2, 3):
+            return len(required) == 3
     raise TypeError(
         f"can't tell whether {app!r} is an ASGI or a WSGI app: say mount(…, asgi=app) "
         "or mount(…, wsgi=app)"

@@ -131,8 +131,6 @@ class Assertions:
         )
 
 
-
-
 def _of_published(
     url: str | None,
     *,

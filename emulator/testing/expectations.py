@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from emulator.testing.answers import UNSET
@@ -50,14 +51,7 @@ def of_published(
             _equal("json", json_body, lambda record: _json(record.body), repr)
         )
     for name, value in (headers or {}).items():
-        expectations.append(
-            _equal(
-                f"header {name}",
-                value,
-                lambda record, name=name: record.headers.get(name),
-                repr,
-            )
-        )
+        expectations.append(_header(name, value))
     for label in labels or ():
         expectations.append(_label(label))
     return expectations
@@ -104,7 +98,7 @@ def describe(
 
 def _fields(fields: Mapping[str, Any]) -> list[Expectation]:
     return [
-        _equal(name, value, lambda record, name=name: getattr(record, name), repr)
+        _equal(name, value, attrgetter(name), repr)
         for name, value in fields.items()
         if value is not None
     ]
@@ -121,6 +115,12 @@ def _equal(
         return f"{name}: {shown} instead of {show(wanted)}"
 
     return Expectation(f"{name}={show(wanted)}", difference)
+
+
+def _header(name: str, value: str) -> Expectation:
+    return _equal(
+        f"header {name}", value, lambda record: record.headers.get(name), repr
+    )
 
 
 def _label(label: str) -> Expectation:

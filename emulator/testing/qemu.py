@@ -303,7 +303,7 @@ class Qemu(Assertions, Turning):
     # For whoever reports
 
     def timeline(self) -> str:
-        """Write what happened, a line for each entry of the log, as the terminal does."""
+        """Write what happened: a line for each entry of the log, as at the terminal."""
         recorder, mounts = self._running.recorder, self._running.mounts
         items = self._running.call(lambda: recorder.items)
         return timeline(items, self.now_ms, mounts.errors)

@@ -210,16 +210,16 @@ def failed_of(entries: Iterable[DlqEntry]) -> list[FailedMessage]:
     failed = []
     for entry in entries:
         outcome = entry.outcome
-        answered = isinstance(outcome, Responded)
+        response = outcome if isinstance(outcome, Responded) else None
         failed.append(
             FailedMessage(
                 dlq_id=entry.dlq_id,
                 message=_published(entry.message),
                 failed_at_ms=entry.failed_at_ms,
                 retried=entry.retried,
-                status=outcome.status if answered else None,
+                status=None if response is None else response.status,
                 error=outcome.error,
-                response_body=outcome.body if answered else b"",
+                response_body=b"" if response is None else response.body,
             )
         )
     return failed
@@ -232,7 +232,7 @@ def deliveries_of(entries: Iterable[LogEntry]) -> list[Delivery]:
         outcome = entry.outcome
         if entry.state not in (State.DELIVERED, State.ERROR) or outcome is None:
             continue
-        answered = isinstance(outcome, Responded)
+        response = outcome if isinstance(outcome, Responded) else None
         deliveries.append(
             Delivery(
                 message_id=entry.message.message_id,
@@ -240,9 +240,9 @@ def deliveries_of(entries: Iterable[LogEntry]) -> list[Delivery]:
                 time_ms=entry.time_ms,
                 duration_ms=entry.duration_ms or 0,
                 retried=entry.retried,
-                status=outcome.status if answered else None,
+                status=None if response is None else response.status,
                 error=None if entry.state is State.DELIVERED else outcome.error,
-                response_body=outcome.body if answered else b"",
+                response_body=b"" if response is None else response.body,
                 is_callback=entry.message.callback_of is not None,
             )
         )

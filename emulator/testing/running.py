@@ -63,7 +63,7 @@ class RunningEmulator:
 
     @property
     def is_own_thread(self) -> bool:
-        """Whether the caller is in the emulator's thread, where it can't wait for it."""
+        """Whether the caller is in the emulator's thread, and can't wait for it."""
         return self._thread is not None and self._thread.is_current
 
     def start(self) -> None:

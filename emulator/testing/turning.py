@@ -86,14 +86,14 @@ class Turning:
             self._turn(self.now_ms)
 
     def run_until_idle(
-        self, *, timeout: Duration = "30s", allow_waiting: bool = False
+        self, *, within: Duration = "30s", allow_waiting: bool = False
     ) -> None:
         """Turn the clock until no message is pending.
 
         A schedule alone is no work. Raises ``NotIdle``, and says for each message
         what it waits for, where that never comes (a paused queue, a held flow-control
         key: unless ``allow_waiting``), or where the work has no end. On a real clock
-        this waits for real, ``timeout`` at the most.
+        this waits for real, ``within`` that at the most.
         """
         if self.is_virtual:
             try:
@@ -101,7 +101,7 @@ class Turning:
             except Conflict as error:
                 raise self._not_idle(str(error)) from None
         else:
-            timeout_s = parse_duration(timeout) / 1000
+            timeout_s = parse_duration(within) / 1000
             try:
                 self._running.run(self._wait_until_idle(timeout_s))
             except TimeoutError:
@@ -140,7 +140,7 @@ class Turning:
     def _not_idle(self, reason: str) -> NotIdle:
         engines = self._running.emulator.tenants.engines
         lines = self._running.call(
-            lambda: [line for engine in engines for line in engine.waiting()]
+            lambda: [line for engine in engines for line in engine.waiting.lines()]
         )
         return NotIdle(reason, tuple(lines))
 
@@ -164,13 +164,13 @@ class AsyncTurning:
         await _in_worker(self._turning.settle)
 
     async def run_until_idle(
-        self, *, timeout: Duration = "30s", allow_waiting: bool = False
+        self, *, within: Duration = "30s", allow_waiting: bool = False
     ) -> None:
         """Turn the clock until no message is pending."""
         await _in_worker(
             partial(
                 self._turning.run_until_idle,
-                timeout=timeout,
+                within=within,
                 allow_waiting=allow_waiting,
             )
         )

@@ -36,17 +36,31 @@ def build_app(
     tenants: Tenants, settings: Settings, *, started_at_ms: int
 ) -> web.Application:
     """Make the application that serves an emulator's API."""
-    app = web.Application()
+    # A middleware, not a route: targets that aren't paths come here, too.
+    app = web.Application(middlewares=[_answer])
     app[TENANTS] = tenants
     app[SETTINGS] = settings
     app[STARTED_AT_MS] = started_at_ms
     app[RATE_LIMIT] = RateLimitSwitch()
-    app.router.add_route("*", "/{path:.*}", _answer)
+    app.router.add_route("*", "/{path:.*}", _not_reached, expect_handler=_expect)
     app.on_response_prepare.append(_add_headers)
     return app
 
 
-async def _answer(request: web.Request) -> web.StreamResponse:
+async def _not_reached(request: web.Request) -> web.StreamResponse:
+    raise web.HTTPNotFound
+
+
+async def _expect(request: web.Request) -> None:
+    """Tell who asks to go on; what else is expected is passed over."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # Or aiohttp takes the answer for begun.
+        request.writer.output_size = 0
+
+
+@web.middleware
+async def _answer(request: web.Request, handler: object) -> web.StreamResponse:
     target = raw_target(request)
     try:
         settings = request.app[SETTINGS]

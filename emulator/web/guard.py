@@ -14,6 +14,7 @@ Programs send no ``Origin`` and pass.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -27,6 +28,9 @@ __all__ = ["add_cors_headers", "check", "preflight"]
 
 _OURS = (".localhost", ".local", ".internal", ".test", ".home.arpa")
 """Endings that nobody can register (RFC 6761, 6762, 8375)."""
+
+_ADDRESS = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]*)?")
+"""An IPv6 address as ``Host`` has it."""
 
 _READING = ("GET", "HEAD", "OPTIONS")
 
@@ -89,8 +93,9 @@ def add_cors_headers(
 
 @lru_cache(maxsize=256)
 def _hostname(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
+    address = _ADDRESS.fullmatch(host)
+    if address is not None:
+        return address[1]
     return host.partition(":")[0].lower().removesuffix(".")
 
 

@@ -6,7 +6,9 @@ aiohttp's own accessors decode escapes and collapse what QStash takes literally
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -14,10 +16,17 @@ from aiohttp import web
 
 from emulator.core.destination import split_target
 from emulator.core.model import Incoming
-from emulator.errors import InvalidBody, InvalidParameter, QuotaExceeded, TooLarge
+from emulator.errors import (
+    InvalidBody,
+    InvalidParameter,
+    QuotaExceeded,
+    TooLarge,
+    TooSlow,
+)
 from emulator.web.call import Call
 
 __all__ = [
+    "IDLE_S",
     "MAX_BODY_BYTES",
     "headers_of",
     "parameters_of",
@@ -30,6 +39,11 @@ __all__ = [
 MAX_BODY_BYTES = 100 * 1_048_576
 """A whole request's body (BAT-10)."""
 
+IDLE_S = 30.0
+"""How long a body may pause before the request is given up."""
+
+_ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+
 _MAX_PARAMETERS = 10_000
 _MAX_OBJECT_BYTES = 8 * 1_048_576
 
@@ -39,25 +53,38 @@ def raw_target(request: web.BaseRequest) -> str:
     target = request.raw_path
     if target.startswith("/"):
         return target
-    scheme, mark, rest = target.partition("://")
-    if not mark or scheme.lower() not in ("http", "https"):
+    origin = _ORIGIN.match(target)
+    if origin is None:
         return target
-    slash = rest.find("/")
-    return rest[slash:] if slash >= 0 else "/"
+    rest = target[origin.end() :]
+    return rest if rest.startswith("/") else f"/{rest}"
 
 
 async def read_body(request: web.Request, limit_bytes: int = MAX_BODY_BYTES) -> bytes:
-    """Read a body. Raises ``TooLarge`` above the limit, without reading on."""
+    """Read a body. Raises ``TooLarge`` above the limit, without reading on.
+
+    Raises ``TooSlow`` where nothing more comes: who sends has fallen silent, or has
+    sent a broken chunk, which aiohttp's parser tells nobody.
+    """
     if (request.content_length or 0) > limit_bytes:
         raise TooLarge(limit_bytes)
+    content = request.content
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.content.iter_any():
+    while True:
+        chunk = content.read_nowait()
+        if not chunk:
+            if content.at_eof():
+                return b"".join(chunks)
+            try:
+                async with asyncio.timeout(IDLE_S):
+                    chunk = await content.readany()
+            except TimeoutError:
+                raise TooSlow(IDLE_S) from None
         size += len(chunk)
         if size > limit_bytes:
             raise TooLarge(limit_bytes)
         chunks.append(chunk)
-    return b"".join(chunks)
 
 
 async def read_incoming(call: Call) -> Incoming:

@@ -133,6 +133,8 @@ async def feed(request: web.Request) -> web.StreamResponse:
     after = _last_event_id(request)
     async with request.app[TENANTS].feed.subscribe(after) as subscription:
         await response.prepare(request)
+        if request.method == "HEAD":
+            return response
         await response.write(b": listening\n\n")
         batches = aiter(subscription)
         while True:

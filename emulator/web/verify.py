@@ -1,8 +1,7 @@
 """Signatures, explained: ``POST /_qemu/verify``, and ``emulator.explain``.
 
 What is wrong with a signature is decided in ``core/explain.py``; here it learns the
-time and the keys: the machine's clock, which dates signatures, and the keys of every
-user.
+time, by the clock that dates signatures, and the keys of every user.
 """
 
 from __future__ import annotations
@@ -91,12 +90,18 @@ async def verify(request: web.Request) -> web.Response:
         url=order.url,
         current_signing_key=keys.current,
         next_signing_key=keys.next,
-        now_ms=real_now_ms(),
+        now_ms=_now_ms(request),
         known_users=users,
         former_keys=(former.current, former.next),
     )
     user = {} if name is None else {"user": name}
     return json_response(explanation_json(explanation) | user)
+
+
+def _now_ms(request: web.Request) -> int:
+    if request.app[SETTINGS].signature_clock == "virtual":
+        return request.app[TENANTS].clock.now_ms()
+    return real_now_ms()
 
 
 def _parse_order(body: bytes) -> _Order:

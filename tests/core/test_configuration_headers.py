@@ -244,11 +244,9 @@ def test_a_value_that_could_not_be_sent_is_refused(character):
     assert refusal(("Upstash-Forward-X", value)).startswith("invalid Upstash-Forward-X")
 
 
-@pytest.mark.parametrize(
-    "value", ["", "a b", "a\tb", "Grüße", chr(0xDC80), chr(0xDCFF)]
-)
+@pytest.mark.parametrize("value", ["", "a b", "a\tb", "Grüße"])
 def test_a_value_may_have_tabs_and_text_of_any_language(value):
-    """HDR-30: U+DC80 to U+DCFF are bytes that aren't UTF-8."""
+    """HDR-30."""
     check_value("X-A", value)
 
     assert read_headers([("Upstash-Forward-X", value)]).forwarded == [("X", value)]

@@ -43,7 +43,7 @@ def key_info(key, **changes):
 
 
 def test_flow_control_is_changed_read_and_obeyed(scenario, fastapi_app, silent_url):
-    """FLC-4 to FLC-8, FLC-20 to FLC-29, MSG-4, SDK-5."""
+    """FLC-4 to FLC-6, FLC-20 to FLC-27, FLC-29, MSG-4, SDK-5."""
     url = fastapi_app.new_url()
     before_s = int(time.time())
 

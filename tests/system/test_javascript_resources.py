@@ -20,7 +20,8 @@ def answers_of(reports):
 
 
 def test_queues_are_changed_read_and_used(scenario, fastapi_app):
-    """QUE-1 to QUE-9, QUE-17, QUE-21, ENQ-2, ENQ-5 to ENQ-7, BAT-3, BAT-5, SDK-6."""
+    """QUE-1, QUE-2, QUE-5 to QUE-7, QUE-9, QUE-11, QUE-17, QUE-21, ENQ-2, ENQ-5 to
+    ENQ-7, BAT-3, BAT-5, SDK-6."""
     url = fastapi_app.new_url()
     endpoint_urls = [fastapi_app.new_url("a"), fastapi_app.new_url("b")]
 
@@ -107,7 +108,7 @@ def test_queues_are_changed_read_and_used(scenario, fastapi_app):
 
 
 def test_url_groups_are_changed_read_and_published_to(scenario, fastapi_app):
-    """UGR-1 to UGR-10, PUB-33, PUB-41, DED-8, MSG-2, LOG-12."""
+    """UGR-1 to UGR-3, UGR-5, UGR-6, UGR-8 to UGR-10, PUB-9, PUB-33, PUB-41, DED-8, MSG-2, LOG-12."""
     urls = [fastapi_app.new_url("a?x=%2F"), fastapi_app.new_url("b")]
 
     reports = by_name(scenario("url_groups.mjs", urls))
@@ -177,7 +178,8 @@ def redacted(value):
 
 
 def test_schedules_are_changed_read_and_fire(scenario, fastapi_app, virtual_server):
-    """SCH-1 to SCH-9, SCH-13 to SCH-41, RED-2 to RED-6, MSG-2, LOG-28, SDK-6."""
+    """SCH-1, SCH-2, SCH-5, SCH-6, SCH-8, SCH-9, SCH-13, SCH-17, SCH-20 to SCH-27,
+    SCH-30 to SCH-32, SCH-40, SCH-41, RED-2 to RED-6, MSG-2, LOG-28, SDK-6."""
     url = fastapi_app.new_url()
 
     reports = by_name(scenario("schedules.mjs", url, **virtual_server.environment))

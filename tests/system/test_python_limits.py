@@ -75,7 +75,7 @@ def test_flow_control_is_read_back_wherever_its_message_is_shown(
 
 
 def test_a_key_is_read_back_with_every_field(client, silent_url):
-    """FLC-5 to FLC-8, FLC-20 to FLC-22, FLC-29, BASE-8."""
+    """FLC-5, FLC-20 to FLC-22, FLC-29, BASE-8."""
     with pytest.raises(QStashError, match="status: 404"):
         client.flow_control.get("user 1")
     before_s = int(time.time())

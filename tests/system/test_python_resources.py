@@ -73,7 +73,7 @@ def test_a_queue_is_read_back_with_every_field(client):
 
 
 def test_queues_are_listed_as_they_were_created_and_deleted(client):
-    """QUE-5 to QUE-7."""
+    """QUE-2, QUE-5 to QUE-7, QUE-9."""
     assert client.queue.list() == []
 
     client.queue.upsert("second")
@@ -252,6 +252,10 @@ def test_a_url_group_is_read_back_with_every_field(client):
     left = client.url_group.get("news")
     assert left.endpoints == [Endpoint(url="http://c", name=None)]
     assert client.url_group.list() == [left]
+    for refused in ([], [{"url": "ftp://x"}]):
+        with pytest.raises(QStashError, match="status: 400"):
+            client.url_group.upsert_endpoints("news", refused)
+    assert client.url_group.get("news") == left
 
 
 def test_a_url_group_without_endpoints_is_gone(client):
@@ -279,7 +283,7 @@ def a_group(client, *urls):
 
 
 def test_a_publish_to_a_url_group_goes_to_each_of_its_endpoints(client, app, server):
-    """PUB-33, PUB-40, PUB-41, DED-8, DLV-2, MSG-2, LOG-12, SIG-5."""
+    """PUB-9, PUB-33, PUB-41, DED-8, DLV-2, MSG-2, LOG-12, SIG-5."""
     urls = [app.new_url("a?x=%2F"), app.new_url("b")]
     a_group(client, *urls)
 
@@ -314,7 +318,7 @@ def test_a_publish_to_a_url_group_goes_to_each_of_its_endpoints(client, app, ser
 
 
 def test_what_is_enqueued_for_a_url_group_goes_to_its_endpoints_in_order(client, app):
-    """ENQ-5, PUB-34: a later change of the group isn't seen."""
+    """ENQ-5, PUB-34, UGR-13: a later change of the group isn't seen."""
     urls = [app.new_url("a"), app.new_url("b")]
     a_group(client, *urls)
     client.queue.upsert("jobs", paused=True)
@@ -339,7 +343,7 @@ def test_what_is_enqueued_for_a_url_group_goes_to_its_endpoints_in_order(client,
 
 
 def test_a_batch_mixes_urls_queues_and_url_groups(client, fastapi_app):
-    """BAT-1, BAT-3, BAT-5, BAT-12."""
+    """BAT-1, BAT-3, BAT-5."""
     url, endpoint_url = fastapi_app.new_url(), fastapi_app.new_url("endpoint")
     a_group(client, endpoint_url)
 
@@ -369,9 +373,10 @@ def test_a_batch_mixes_urls_queues_and_url_groups(client, fastapi_app):
 
 
 def test_a_batch_of_json_for_a_url_group_is_an_array_of_an_array(client, fastapi_app):
-    """BAT-5, BAT-7: an unknown group lets nothing through."""
+    """BAT-5, BAT-9; BAT-7: an unknown group lets nothing through."""
     url = fastapi_app.new_url()
     a_group(client, url)
+    assert client.message.batch([]) == []
     with pytest.raises(QStashError, match=r"404.*topic unknown not found"):
         client.message.batch_json([{"url": url}, {"url_group": "unknown"}])
 

@@ -5,7 +5,7 @@ have a status and a shape that the description knows, and each field that the
 description has must be seen. Where they differ, the contract says why: section 0.3
 lists the conflicts (``C-n``), and clauses what the description is silent about.
 
-The description isn't part of this repository. It is looked for where ``QEMU_CONTRACT``
+The description isn't part of this repository. It is looked for where ``CONTRACT_DIR``
 says, and beside the repository; without it there is nothing to hold the API against,
 and no test here.
 """
@@ -32,7 +32,7 @@ from tests.web.test_client import HOOK, Answer, Api, Headers, serve
 
 ROOT = Path(__file__).resolve().parents[2]
 
-CONTRACT = Path(os.environ.get("QEMU_CONTRACT", ROOT.parent / "shared" / "contract"))
+CONTRACT = Path(os.environ.get("CONTRACT_DIR", ROOT.parent / "shared" / "contract"))
 
 DESCRIPTION = CONTRACT / "openapi-qstash.yaml"
 

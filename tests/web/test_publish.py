@@ -239,13 +239,13 @@ async def test_the_callers_address_is_the_connections():
     assert message["callerIP"] == "127.0.0.1"
 
 
-async def test_header_bytes_that_are_no_text_still_make_readable_json():
-    """HDR-30, BASE-11."""
+async def test_header_bytes_that_are_no_text_are_refused():
+    """HDR-30, ERR-3: never silently dropped on the way out."""
     async with serve() as api:
         answer = await publish_raw(api, HOOK, "Upstash-Forward-X: a\udcffb")
-        message = (await api.get(f"/v2/messages/{answer.json['messageId']}")).json
 
-    assert message["header"] == {"X": ["a\ufffdb"]}
+    assert answer.status == 400
+    assert answer.json["error"].startswith("invalid Upstash-Forward-X ")
 
 
 # The body

@@ -75,6 +75,15 @@ async def test_an_upsert_changes_parallelism_and_keeps_the_creation_time():
     assert (queue["createdAt"], queue["updatedAt"]) == (T0, T0 + 5_000)
 
 
+async def test_an_upsert_without_parallelism_makes_it_1():
+    """QUE-2: of a queue that exists, too."""
+    async with serve() as api:
+        await upsert(api, parallelism=7)
+        await upsert(api)
+
+        assert (await read(api))["parallelism"] == 1
+
+
 @pytest.mark.parametrize("action", ["pause", "resume"])
 async def test_pausing_and_resuming_update_a_queue(action):
     """QUE-1, QUE-9."""

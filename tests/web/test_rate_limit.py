@@ -185,6 +185,16 @@ async def test_the_chat_limit_concerns_chat_completions(method):
     assert 429 not in others.values()
 
 
+@pytest.mark.parametrize("kind", ["daily", "burst"])
+async def test_chat_completions_have_a_limit_of_their_own(kind):
+    """ERR-10."""
+    async with serve() as api:
+        await turn(api, kind)
+        answer = await api.post("/llm/v1/chat/completions")
+
+    assert answer.status == 404
+
+
 @pytest.mark.parametrize("kind", ["daily", "burst", "chat"])
 async def test_who_has_no_token_is_told_that_first(kind):
     """AUTH-7."""

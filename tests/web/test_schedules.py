@@ -273,6 +273,24 @@ async def test_a_url_group_may_be_made_after_its_schedule():
         assert calls(api) == 1
 
 
+async def test_a_firing_that_fails_leaves_no_states_of_an_earlier_one():
+    """SCH-27, SCH-33: they are those of the last firing."""
+    endpoints = json.dumps({"endpoints": [{"url": HOOK}]}).encode()
+    async with serve() as api:
+        await api.post("/v2/topics/g/endpoints", body=endpoints)
+        schedule_id = await create(api, "g")
+        await api.advance(to=FIRST_MS)
+        fine = await read(api, schedule_id)
+        await api.delete("/v2/topics/g")
+        await api.advance(by="1m")
+        failed = await read(api, schedule_id)
+
+    assert list(fine["lastScheduleStates"].values()) == ["SUCCESS"]
+    assert failed["error"] == "topic g not found"
+    assert failed["lastScheduleTime"] == FIRST_MS + MINUTE_MS
+    assert "lastScheduleStates" not in failed
+
+
 # The cron
 
 
