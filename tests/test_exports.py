@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import emulator
+import emulator.testing
 
 PACKAGE = Path(__file__).resolve().parents[1] / "emulator"
 
@@ -93,5 +94,7 @@ def test_all_lists_the_public_names(path):
     assert len(set(listed)) == len(listed)
     if path == PACKAGE / "__init__.py":
         assert set(listed) == {*emulator._HOMES, "__version__"}
+    elif path == PACKAGE / "testing" / "__init__.py":
+        assert set(listed) == set(emulator.testing._HOMES)
     else:
         assert set(listed) == public_names(path)

@@ -104,9 +104,28 @@ LAYERS = (
             "emulator.engine",
             "emulator.transport",
             "emulator.web",
+            "emulator.testing",  # in_thread() alone, lazily
             "aiohttp",
         ),
     ),
+    Layer(files="lines.py", may=("emulator.core", "click")),
+    Layer(
+        files="testing/**/*.py",
+        may=(
+            "emulator.errors",
+            "emulator.settings",
+            "emulator.core",
+            "emulator.engine",
+            "emulator.emulator",
+            "emulator.lines",
+            "emulator.testing",
+            "aiohttp",
+            "anyio",
+            "httpx",
+            "multidict",
+        ),
+    ),
+    Layer(files="pytest_plugin.py", may=("pytest",), lazily=True),
     Layer(
         files="cli/**/*.py",
         may=("emulator.errors", "emulator.cli", "click"),
@@ -117,10 +136,22 @@ LAYERS = (
 )
 
 ALONE = {
-    "os": ("emulator.py", "engine/entropy.py", "web/local.py", "cli/"),
+    "os": (
+        "emulator.py",
+        "engine/entropy.py",
+        "web/local.py",
+        "testing/environment.py",
+        "cli/",
+    ),
     "random": ("engine/entropy.py",),
     "secrets": (),
-    "socket": ("emulator.py", "transport.py", "cli/"),
+    "socket": (
+        "emulator.py",
+        "transport.py",
+        "testing/endpoints.py",
+        "testing/environment.py",
+        "cli/",
+    ),
     "sqlite3": (),
     "time": ("engine/clock.py", "cli/"),
 }

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import tomllib
 from email import message_from_string
+from itertools import chain
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
@@ -35,11 +37,18 @@ def wheel(tmp_path_factory):
         yield archive
 
 
+def project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
 def dependencies() -> list[str]:
     """Return what the project file says that the package needs."""
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
-        "dependencies"
-    ]
+    return project()["dependencies"]
+
+
+def extras() -> list[str]:
+    """Return what it says that parts of the package need besides."""
+    return list(chain.from_iterable(project()["optional-dependencies"].values()))
 
 
 def read(wheel: ZipFile, name: str) -> str:
@@ -63,11 +72,12 @@ def test_the_wheel_has_the_whole_package_and_no_tests(wheel):
     assert "emulator/py.typed" in files
 
 
-def test_the_wheel_installs_the_command(wheel):
+def test_the_wheel_installs_the_command_and_the_plugin(wheel):
     entry_points = configparser.ConfigParser()
     entry_points.read_string(read(wheel, "entry_points.txt"))
 
     assert dict(entry_points["console_scripts"]) == {"qemu": "emulator.cli:main"}
+    assert dict(entry_points["pytest11"]) == {"qemu": "emulator.pytest_plugin"}
 
 
 def test_the_wheel_carries_the_licence(wheel):
@@ -80,7 +90,7 @@ def test_the_wheel_says_what_it_needs(wheel):
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "MIT"
     needs = {NAME.match(need)[0] for need in metadata.get_all("Requires-Dist")}
-    assert needs == {NAME.match(need)[0] for need in dependencies()}
+    assert needs == {NAME.match(need)[0] for need in dependencies() + extras()}
 
 
 def test_all_that_is_imported_is_declared():
@@ -90,15 +100,16 @@ def test_all_that_is_imported_is_declared():
         for module in imports(ast.parse(path.read_text()))
     }
     third_parties = imported - sys.stdlib_module_names - {"emulator"}
-    # The latter two are aiohttp's own types for its headers and URLs.
-    declared = {NAME.match(need)[0] for need in dependencies()} | {"multidict", "yarl"}
+    declared = {NAME.match(need)[0] for need in dependencies() + extras()}
+    # aiohttp's own types for its headers and URLs; and what httpx stands on.
+    declared |= {"multidict", "yarl", "anyio"}
 
     assert third_parties - declared == set()
 
 
 def test_dependencies_have_low_floors_and_no_ceilings():
     # It is installed beside the user's app: each pin is a conflict for somebody.
-    for need in dependencies():
+    for need in dependencies() + extras():
         assert re.fullmatch(r"[a-z]+(>=[0-9.]+)?(; .+)?", need), need
 
 

@@ -208,10 +208,10 @@ def _compare_styles(signed: _Style, mine: _Style | None) -> str:
     )
 
 
-Change = tuple[str, Callable[[bytes], bytes]]
+_Change = tuple[str, Callable[[bytes], bytes]]
 
 
-def _found(changes: tuple[Change, ...], body: bytes, digest: bytes) -> str | None:
+def _found(changes: tuple[_Change, ...], body: bytes, digest: bytes) -> str | None:
     """Return what happened, if undoing one of the changes gives the hash."""
     for happened, undo in changes:
         try:
@@ -225,7 +225,7 @@ def _found(changes: tuple[Change, ...], body: bytes, digest: bytes) -> str | Non
 
 _BOM = b"\xef\xbb\xbf"
 
-_RAW_CHANGES: tuple[Change, ...] = (
+_RAW_CHANGES: tuple[_Change, ...] = (
     (
         "White space was added at the end of the body.",
         lambda body: body.rstrip(),
@@ -276,7 +276,7 @@ _QUOTES_LOST = (
     "its quotes and escapes were taken off."
 )
 
-_ENCODINGS: tuple[Change, ...] = (
+_ENCODINGS: tuple[_Change, ...] = (
     (
         "The body is still encoded in base64, as AWS Lambda hands it over "
         "(isBase64Encoded).",

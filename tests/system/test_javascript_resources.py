@@ -108,7 +108,8 @@ def test_queues_are_changed_read_and_used(scenario, fastapi_app):
 
 
 def test_url_groups_are_changed_read_and_published_to(scenario, fastapi_app):
-    """UGR-1 to UGR-3, UGR-5, UGR-6, UGR-8 to UGR-10, PUB-9, PUB-33, PUB-41, DED-8, MSG-2, LOG-12."""
+    """UGR-1 to UGR-3, UGR-5, UGR-6, UGR-8 to UGR-10, PUB-9, PUB-33, PUB-41,
+    DED-8, MSG-2, LOG-12."""
     urls = [fastapi_app.new_url("a?x=%2F"), fastapi_app.new_url("b")]
 
     reports = by_name(scenario("url_groups.mjs", urls))

@@ -240,7 +240,7 @@ def virtual_client(virtual_server):
 def test_a_schedule_publishes_at_each_of_its_instants(
     virtual_client, virtual_server, fastapi_app
 ):
-    """SCH-20, SCH-23, SCH-27, SCH-30 to SCH-32, RED-7, LOG-28, DLV-2, DLQ-4."""
+    """SCH-20, SCH-23, SCH-27, SCH-30 to SCH-32, RED-6, RED-7, LOG-28, DLV-2, DLQ-4."""
     client, url = virtual_client, fastapi_app.new_url(answers="200,500")
     schedule_id = client.schedule.create_json(
         destination=url,
