@@ -23,6 +23,7 @@ PURE = (
     "dataclasses",
     "datetime",
     "difflib",
+    "fnmatch",
     "enum",
     "functools",
     "hashlib",
@@ -39,6 +40,7 @@ PURE = (
     "types",
     "typing",
     "urllib.parse",
+    "zlib",
     "zoneinfo",
 )
 """The part of the standard library that neither waits, nor chooses, nor does I/O."""

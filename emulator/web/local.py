@@ -59,6 +59,7 @@ async def reset(request: web.Request) -> web.Response:
     tenants = request.app[TENANTS]
     discarded = tenants.pending
     tenants.reset()
+    request.app[RATE_LIMIT].turn("off")
     return json_response({"discarded": discarded})
 
 
