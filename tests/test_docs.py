@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from emulator import errors
-from emulator.cli import setting_options
+from emulator.cli.options import setting_options
 from emulator.cli.exit_codes import ExitCode
 from emulator.core.lifecycle import MOVES
 from emulator.core.limits import PROFILES
