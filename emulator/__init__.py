@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from emulator.emulator import Emulator
     from emulator.engine.clock import VirtualClock
     from emulator.settings import Settings
-    from emulator.web.verify import explain
+    from emulator.verification import explain
 
     __version__: str
 
@@ -18,7 +18,7 @@ _HOMES = {
     "Emulator": "emulator.emulator",
     "Settings": "emulator.settings",
     "VirtualClock": "emulator.engine.clock",
-    "explain": "emulator.web.verify",
+    "explain": "emulator.verification",
 }
 
 

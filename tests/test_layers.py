@@ -98,6 +98,14 @@ LAYERS = (
         ),
     ),
     Layer(
+        files="verification.py",
+        may=(
+            "emulator.settings",
+            "emulator.core",
+            "emulator.engine.clock",
+        ),
+    ),
+    Layer(
         files="emulator.py",
         may=(
             "emulator.errors",

@@ -8,9 +8,10 @@ import pytest
 
 from emulator import Settings
 from emulator.core.limits import limits_of
-from emulator.core.model import SigningKeys
+from emulator.core.model import Declared, Endpoint, SigningKeys
 from emulator.errors import SettingsError
 from emulator.settings import CLOCKS, DEV_USERS, REGIONS, User
+from tests.doubles import a_publish
 
 
 def a_user(token, name="somebody", read_only_token=None):
@@ -111,7 +112,11 @@ def test_secrets_are_not_shown():
         {"clock": "virtual", "start_time_ms": 1},
         {"grace_ms": 0},
         {"max_log_entries": 1},
-        {"users": (a_user("a"), a_user("b"))},
+        {"users": (a_user("a"), a_user("b", name="other"))},
+        {"allowed_hosts": ("qemu.example", "qemu")},
+        {"allowed_origins": ()},
+        {"allowed_origins": ("http://a:3000", "https://[::1]", "chrome-extension://a")},
+        {"llm_upstream": "http://127.0.0.1:11434/v1/chat/completions"},
         {"users": (a_user("a", read_only_token="b"),)},
         *({"region": region} for region in REGIONS),
         *({"clock": clock} for clock in CLOCKS),
@@ -147,8 +152,28 @@ def test_what_can_be_used_is_accepted(changes):
         ("max_log_entries", {"max_log_entries": 0}),
         ("grace_ms", {"grace_ms": -1}),
         ("users", {"users": ()}),
-        ("users", {"users": (a_user("a"), a_user("a"))}),
-        ("users", {"users": (a_user("a"), a_user("b", read_only_token="a"))}),
+        ("allowed_hosts", {"allowed_hosts": ("",)}),
+        ("allowed_hosts", {"allowed_hosts": ("http://a",)}),
+        ("allowed_hosts", {"allowed_hosts": ("a:80",)}),
+        ("allowed_hosts", {"allowed_hosts": ("A",)}),
+        ("allowed_origins", {"allowed_origins": ("a",)}),
+        ("allowed_origins", {"allowed_origins": ("https://a/",)}),
+        ("allowed_origins", {"allowed_origins": ("https://A",)}),
+        ("allowed_origins", {"allowed_origins": ("*",)}),
+        ("llm_upstream", {"llm_upstream": "localhost:11434"}),
+        ("llm_upstream", {"llm_upstream": ""}),
+        ("users", {"users": (a_user("a"), a_user("a", name="other"))}),
+        ("users", {"users": (a_user("a"), a_user("b"))}),
+        ("users", {"users": (a_user("a", name=""),)}),
+        (
+            "users",
+            {
+                "users": (
+                    a_user("a"),
+                    a_user("b", name="other", read_only_token="a"),
+                )
+            },
+        ),
         ("users", {"users": (a_user("a", read_only_token="a"),)}),
         ("users", {"users": (a_user(""),)}),
     ],
@@ -176,3 +201,62 @@ def test_the_limits_are_the_chosen_profile_s(quota, strict):
     settings = replace(Settings(), quota=quota, strict=strict)
 
     assert settings.limits == limits_of(quota, strict=strict)
+
+
+QUEUES = tuple((f"q{number}", 2, False) for number in range(10))
+
+
+@pytest.mark.parametrize(
+    ("setting", "declared"),
+    [
+        ("queues", Declared(queues=(*QUEUES, ("more", 1, False)))),
+        ("queues", Declared(queues=(("emails", 3, False),))),
+        (
+            "url_groups",
+            Declared(
+                url_groups=tuple((name, (Endpoint("http://a"),), ()) for name in "ab")
+            ),
+        ),
+        (
+            "url_groups",
+            Declared(url_groups=(("a", (Endpoint("http://a"),) * 101, ()),)),
+        ),
+        (
+            "schedules",
+            Declared(
+                schedules=tuple(
+                    (f"s{number}", "@daily", a_publish()) for number in range(11)
+                )
+            ),
+        ),
+    ],
+)
+def test_what_is_declared_must_fit_the_plan(setting, declared):
+    """LIM-7, LIM-9, LIM-10: only a strict plan limits it (LIM-13)."""
+    assert Settings(quota="free", declared=declared).declared is declared
+    with pytest.raises(SettingsError) as raised:
+        Settings(quota="free", strict=True, declared=declared)
+
+    assert raised.value.setting == setting
+    assert raised.value.reason.startswith("the plan allows ")
+
+
+def test_what_fits_the_plan_is_accepted():
+    declared = Declared(queues=QUEUES)
+
+    assert Settings(quota="free", strict=True, declared=declared).declared is declared
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8081"),
+        ("localhost", "http://127.0.0.1:8081"),
+        ("0.0.0.0", "http://127.0.0.1:8081"),
+        ("::", "http://[::1]:8081"),
+        ("::1", "http://[::1]:8081"),
+        ("box.example", "http://box.example:8081"),
+    ],
+)
+def test_the_url_is_one_that_this_machine_can_call(host, url):
+    assert Settings(host=host).url_at(8081) == url

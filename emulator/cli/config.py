@@ -15,9 +15,9 @@ import click
 
 from emulator.cli import HelpfulCommand
 from emulator.cli.configuration import Configuration, configuration_of
+from emulator.cli.file_keys import key_of
 from emulator.cli.options import source_of, start_options
 from emulator.cli.output import format_instant, printable
-from emulator.cli.settings_file import key_of
 from emulator.cli.sources import Source
 
 if TYPE_CHECKING:
@@ -47,12 +47,16 @@ class Row:
 
 def rows_of(configuration: Configuration, *, shows_secrets: bool) -> Iterator[Row]:
     """Yield every setting, in the order of their documentation."""
+    from emulator.core import wire
+
     settings, sources = configuration.settings, configuration.sources
     declared = _declared(settings.declared, shows_secrets)
     for name, source in sources.items():
         value: Any = declared[name] if name in declared else getattr(settings, name)
         if name == "routes":
             value = [str(route) for route in value]
+        elif name == "faults":
+            value = [wire.fault(fault) for fault in value]
         elif name == "llm_upstream" and value is not None:
             value = _url(value, shows_secrets)
         elif isinstance(value, tuple):

@@ -19,8 +19,9 @@ import click
 
 from emulator.cli.credentials import users_in_force, users_of_file
 from emulator.cli.declarations import declared_in
+from emulator.cli.file_keys import key_of
 from emulator.cli.options import blamed, setting_options, source_of
-from emulator.cli.settings_file import ConfigFile, file_of, key_of
+from emulator.cli.settings_file import ConfigFile, file_of
 from emulator.cli.sources import DEFAULT, Origin, Source
 from emulator.errors import SettingsError
 

@@ -16,8 +16,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from emulator.cli.file_keys import key_of
 from emulator.cli.option_types import InstantType, NameType, RouteType
-from emulator.cli.settings_file import file_of, key_of, use_file
+from emulator.cli.settings_file import file_of, use_file
 from emulator.cli.sources import DEFAULT, Origin, Source
 from emulator.errors import SettingsError
 

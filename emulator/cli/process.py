@@ -13,6 +13,7 @@ __all__ = [
     "Stop",
     "configure_logging",
     "give_up_if_broken",
+    "heed_reader",
     "heed_signals",
     "watch_requests",
 ]
@@ -84,6 +85,31 @@ def heed_signals(ask: Callable[[Stop], None]) -> None:
             signal.signal(
                 number, lambda *_, stop=stop: loop.call_soon_threadsafe(ask, stop)
             )
+
+
+def heed_reader(stream: IO[str] | None, ask: Callable[[Stop], None]) -> None:
+    """Let the end of whoever reads a pipe ask for a stop, in the running event loop.
+
+    Otherwise the next line would, and there may be none for long.
+    """
+    import asyncio
+    import stat
+
+    try:
+        number = -1 if stream is None else stream.fileno()
+        is_pipe = number >= 0 and stat.S_ISFIFO(os.fstat(number).st_mode)
+    except (OSError, ValueError):
+        return  # not a file
+    if not is_pipe or os.name == "nt":
+        return
+    loop = asyncio.get_running_loop()
+
+    def gone() -> None:
+        loop.remove_reader(number)
+        ask(Stop.UNREAD)
+
+    # As in asyncio's own pipes: the writing end gets readable when the other closes.
+    loop.add_reader(number, gone)
 
 
 def give_up_if_broken(stream: IO[str] | None) -> None:

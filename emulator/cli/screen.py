@@ -94,6 +94,11 @@ class Screen:
         self._remedies = Remedies(settings.routes)
 
     @property
+    def main_stream(self) -> IO[str] | None:
+        """Where log entries go; ``None``: nowhere."""
+        return self._programs or self._people
+
+    @property
     def is_terminal(self) -> bool:
         """Whether people read at a terminal."""
         return self._people is not None and self._people.isatty()

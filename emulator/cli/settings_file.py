@@ -1,9 +1,9 @@
 """The settings file: which one applies, and what it may say.
 
-Decides which keys there are and what type their values have; the arrays of tables are
-returned as ``Table``, whose values ``credentials.py`` and ``declarations.py`` read.
-What a value may be is decided in ``emulator/settings.py`` and ``emulator/core``. Every
-complaint names the file, the line and the key.
+Checks keys and types against ``file_keys.py``; the arrays of tables are returned as
+``Table``, whose values ``credentials.py`` and ``declarations.py`` read. What a value
+may be is decided in ``emulator/settings.py`` and ``emulator/core``. Every complaint
+names the file, the line and the key.
 """
 
 from __future__ import annotations
@@ -11,113 +11,31 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from emulator.cli.file_keys import TABLE, TABLES, TEXTS, VALUES, Kind, name_of
 from emulator.cli.sources import Origin, Source
-from emulator.errors import SettingsError
+from emulator.errors import InvalidBody, SettingsError
 
 if TYPE_CHECKING:
+    from emulator.core.faults import Fault
     from emulator.core.reroute import Route
 
 __all__ = [
-    "TABLES",
-    "VALUES",
     "ConfigFile",
-    "Kind",
     "Table",
     "check_key",
     "file_of",
     "find_file",
-    "key_of",
     "read_file",
     "shown_path",
     "use_file",
 ]
 
 _META_KEY = "emulator.cli.settings_file"
-
-
-class Kind(NamedTuple):
-    """What a key's value may be."""
-
-    types: tuple[type, ...]
-
-    description: str
-
-    is_required: bool = False
-
-
-_TEXT = Kind((str,), "a string")
-_NEEDED_TEXT = Kind((str,), "a string", True)
-_TEXTS = Kind((list,), 'strings: ["…", …]')
-_INTEGER = Kind((int,), "an integer")
-_NUMBER = Kind((int, float), "a number")
-_BOOLEAN = Kind((bool,), "true or false")
-_INSTANT = Kind((str, int, datetime), "a date with time and zone")
-_TABLE = Kind((dict,), "a table")
-_HEADERS = Kind((dict,), 'a table: {"Upstash-Retries" = "3"}')
-_ENDPOINTS = Kind((list,), 'tables: [{url = "http://…", name = "…"}]', True)
-
-TABLES: dict[str, dict[str, Kind]] = {
-    "routes": {"from": _NEEDED_TEXT, "to": _NEEDED_TEXT},
-    "users": {
-        "name": _NEEDED_TEXT,
-        "token": _NEEDED_TEXT,
-        "current-signing-key": _NEEDED_TEXT,
-        "next-signing-key": _NEEDED_TEXT,
-        "read-only-token": _TEXT,
-    },
-    "queues": {"name": _NEEDED_TEXT, "parallelism": _INTEGER, "paused": _BOOLEAN},
-    "url-groups": {
-        "name": _NEEDED_TEXT,
-        "endpoints": _ENDPOINTS,
-        "headers": _HEADERS,
-    },
-    "schedules": {
-        "id": _NEEDED_TEXT,
-        "cron": _NEEDED_TEXT,
-        "destination": _NEEDED_TEXT,
-        "body": _TEXT,
-        "headers": _HEADERS,
-        "queue": _TEXT,
-    },
-}
-"""The arrays of tables, and the keys of each."""
-
-VALUES: dict[str, Kind] = {
-    "host": _TEXT,
-    "port": _INTEGER,
-    "quota": _TEXT,
-    "strict": _BOOLEAN,
-    "region": _TEXT,
-    "clock": _TEXT,
-    "signature-clock": _TEXT,
-    "speed": _NUMBER,
-    "start-time": _INSTANT,
-    "seed": _INTEGER,
-    "allowed-hosts": _TEXTS,
-    "allowed-origins": _TEXTS,
-    "llm-upstream": _TEXT,
-    "max-log-entries": _INTEGER,
-    "grace-ms": _INTEGER,
-    "color": _TEXT,
-    "full-ids": _BOOLEAN,
-}
-"""The other keys."""
-
-
-_NAMES = {"start-time": "start_time_ms"}
-"""Keys that aren't spelled like the field."""
-
-
-def key_of(name: str) -> str:
-    """Return the key of an option or of a field of ``Settings``."""
-    keys = {field: key for key, field in _NAMES.items()}
-    return keys.get(name) or name.replace("_", "-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +65,7 @@ class ConfigFile:
     """By the name that the option, or the field of ``Settings``, has in Python."""
 
     tables: Mapping[str, tuple[Table, ...]] = field(default_factory=dict)
-    """By key. Those of routes are in ``values``, too."""
+    """By key. What routes and faults become is in ``values``, too."""
 
     lines: Mapping[str, int] = field(default_factory=dict)
     """Where each value, or the first of its tables, stands."""
@@ -225,7 +143,7 @@ def read_file(path: Path) -> ConfigFile:
         line = _line_of(text, key)
         source = Source(Origin.FILE, shown, line)
         check_key(key, (*VALUES, *TABLES), source)
-        name = _NAMES.get(key) or key.replace("-", "_")
+        name = name_of(key)
         lines[name] = line
         if key in VALUES:
             _check_value(key, value, VALUES[key], source)
@@ -236,6 +154,8 @@ def read_file(path: Path) -> ConfigFile:
             tables[key] = tuple(_tables(key, value, text, source))
     if "routes" in tables:
         values["routes"] = tuple(_route(table) for table in tables["routes"])
+    if "faults" in tables:
+        values["faults"] = tuple(_fault(table) for table in tables["faults"])
     return ConfigFile(path, values, tables, lines)
 
 
@@ -246,7 +166,7 @@ def _tables(key: str, values: list[Any], text: str, source: Source) -> Iterator[
 
 
 def _table(name: str, kinds: Mapping[str, Kind], values: Any, source: Source) -> Table:
-    _check_value(name, values, _TABLE, source)
+    _check_value(name, values, TABLE, source)
     for key, value in values.items():
         check_key(key, kinds, source, prefix=f"{name}.")
         _check_value(f"{name}.{key}", value, kinds[key], source)
@@ -265,10 +185,19 @@ def _route(table: Table) -> Route:
         raise table.error("", str(error)) from error
 
 
+def _fault(table: Table) -> Fault:
+    from emulator.core.faults import parse_fault
+
+    try:
+        return parse_fault(table.values)
+    except InvalidBody as error:
+        raise table.error("", error.reason) from error
+
+
 def _check_value(name: str, value: Any, kind: Kind, source: Source) -> None:
     # `type() in`, since True is an int to isinstance().
     is_valid = type(value) in kind.types
-    if kind is _TEXTS:
+    if kind is TEXTS:
         is_valid = is_valid and all(type(each) is str for each in value)
     if not is_valid:
         raise SettingsError(name, f"must be {kind.description}", source=str(source))

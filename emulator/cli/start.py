@@ -28,6 +28,7 @@ from emulator.cli.process import (
     Stop,
     configure_logging,
     give_up_if_broken,
+    heed_reader,
     heed_signals,
     watch_requests,
 )
@@ -136,6 +137,7 @@ async def _serve(
         await emulator.start()
     except OSError as error:
         raise cannot_listen(error, configuration.settings, command) from error
+    heed_reader(screen.main_stream, asked.put_nowait)
     announcement = _announce(screen, configuration, emulator.url)
 
     async def print_all(follow: Callable[[], Awaitable[None]]) -> None:

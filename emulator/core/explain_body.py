@@ -20,6 +20,9 @@ from emulator.core.explain_text import Cause, CauseKind, plural, quoted
 
 __all__ = ["compare_bodies"]
 
+_MOST_SEARCHED_BYTES = 2 * 1_048_576
+"""Beyond, only white space is looked at: the rest takes seconds."""
+
 _MOST_INDENTED_BYTES = 32_768
 _DEEPEST_INDENTED = 20
 """Beyond either, indented layouts aren't tried: they are slow to write, and long."""
@@ -127,16 +130,17 @@ def _read_hash(claim: str) -> tuple[bytes | None, str | None]:
 
 def _changed(body: bytes, digest: bytes) -> Cause:
     """Say how a body was changed, as far as that can be found out."""
+    is_short = len(body) <= _MOST_SEARCHED_BYTES
     is_json, value = _parse(body)
     happened = _found(_RAW_CHANGES, body, digest)
     if happened is not None:
         kind = CauseKind.BODY_RESERIALIZED if is_json else CauseKind.BODY_ALTERED
         return Cause(kind, happened)
-    happened = _found(_ENCODINGS, body, digest)
+    happened = _found(_ENCODINGS, body, digest) if is_short else None
     if happened is not None:
         return Cause(CauseKind.BODY_ENCODED, happened)
     depth = _depth(body) if is_json else 0
-    if is_json and depth <= _DEEPEST:
+    if is_json and is_short and depth <= _DEEPEST:
         is_indentable = depth <= _DEEPEST_INDENTED and len(body) <= _MOST_INDENTED_BYTES
         signed = _style_of(value, digest, is_indentable)
         if signed is not None:
@@ -307,6 +311,8 @@ _ENCODINGS: tuple[_Change, ...] = (
 
 def _guess(body: bytes, is_json: bool) -> str:
     found = f"The {plural(len(body), 'byte')} that you verify aren't what was signed."
+    if len(body) > _MOST_SEARCHED_BYTES:
+        return f"{found} They are too many to find out how they were changed."
     if "\ufffd".encode() in body:
         # SIG-15: a receiver takes text, so such a body can't be verified.
         return (

@@ -1,4 +1,4 @@
-"""Signatures, explained: ``POST /_qemu/verify``, and ``emulator.explain``.
+"""Signatures, explained: ``POST /_qemu/verify``.
 
 What is wrong with a signature is decided in ``core/explain.py``; here it learns the
 time, by the clock that dates signatures, and the keys of every user.
@@ -13,15 +13,14 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from emulator.core import explain as rules
-from emulator.core.explain_text import Explanation, explanation_json
+from emulator.core.explain_text import explanation_json
 from emulator.engine.clock import real_now_ms
 from emulator.errors import InvalidBody
-from emulator.settings import DEV_USERS
 from emulator.web.call import SETTINGS, TENANTS
 from emulator.web.incoming import read_body
 from emulator.web.responses import json_response
 
-__all__ = ["explain", "verify"]
+__all__ = ["verify"]
 
 _MAX_JSON_BYTES = 32 * 1_048_576
 """A message has up to 10 MB, which JSON can treble."""
@@ -30,36 +29,6 @@ _FORM = (
     'must be {"signature": "…", "body": "…"}, with "bodyBase64" instead of "body" '
     'for bytes that aren\'t text, and "url" to check that as well'
 )
-
-
-def explain(
-    *,
-    signature: str,
-    body: bytes | str,
-    url: str | None = None,
-    current_signing_key: str,
-    next_signing_key: str,
-    now_ms: int | None = None,
-    tolerance_s: int = 0,
-    region: str | None = None,
-) -> Explanation:
-    """Say everything that is wrong with the signature of a request.
-
-    ``signature`` is the header ``Upstash-Signature``, ``body`` the raw body, ``url``
-    the one that was published to; without it, that isn't checked. ``region`` is the
-    header ``Upstash-Region``. Print the answer, or ask it: ``is_valid``, ``causes``.
-    """
-    return rules.explain(
-        signature=signature,
-        body=body,
-        url=url,
-        current_signing_key=current_signing_key,
-        next_signing_key=next_signing_key,
-        now_ms=real_now_ms() if now_ms is None else now_ms,
-        tolerance_s=tolerance_s,
-        known_users={user.name: user.keys for user in DEV_USERS},
-        region=region,
-    )
 
 
 @dataclass(frozen=True, slots=True)

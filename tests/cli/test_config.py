@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from emulator.cli import cli
 from emulator.cli.config import Row, format_rows
-from emulator.cli.settings_file import key_of
+from emulator.cli.file_keys import key_of
 from emulator.cli.sources import DEFAULT, Origin, Source
 from emulator.settings import DEV_USERS, Settings
 
@@ -22,6 +22,10 @@ token = "alices"
 current-signing-key = "sig_a"
 next-signing-key = "sig_b"
 read-only-token = "reads"
+
+[[faults]]
+kind = "duplicate"
+times = 2
 
 [[queues]]
 name = "emails"
@@ -165,6 +169,9 @@ def test_what_is_declared_is_shown(folder):
     (folder / "qemu.toml").write_text(FILE)
     shown = values()
 
+    assert shown["faults"] == [
+        {"kind": "duplicate", "destination": "*", "probability": 1.0, "times": 2}
+    ]
     assert shown["queues"] == [
         {"name": "emails", "parallelism": 1, "paused": False},
         {"name": "reports", "parallelism": 2, "paused": True},

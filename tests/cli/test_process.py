@@ -12,6 +12,7 @@ from emulator.cli.process import (
     Stop,
     configure_logging,
     give_up_if_broken,
+    heed_reader,
     heed_signals,
     watch_requests,
 )
@@ -66,6 +67,28 @@ async def test_a_loop_without_signal_handlers_is_asked_from_outside(
     os.kill(os.getpid(), signal.SIGTERM)
 
     assert await asyncio.wait_for(asked.get(), 5) is Stop.TERMINATE
+
+
+async def test_a_pipe_whose_reader_leaves_asks_for_a_stop():
+    reading, writing = os.pipe()
+    asked = asyncio.Queue()
+    with os.fdopen(writing, "w") as stream:
+        heed_reader(stream, asked.put_nowait)
+        await asyncio.sleep(0)
+        assert asked.empty()
+        os.close(reading)
+
+        assert await asyncio.wait_for(asked.get(), 5) is Stop.UNREAD
+
+
+async def test_what_is_no_pipe_is_not_watched(tmp_path):
+    asked = asyncio.Queue()
+    with (tmp_path / "log").open("w") as file:
+        for stream in (None, io.StringIO(), file):
+            heed_reader(stream, asked.put_nowait)
+        await asyncio.sleep(0)
+
+    assert asked.empty()
 
 
 def test_a_stream_that_nobody_reads_is_given_up():

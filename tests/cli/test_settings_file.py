@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 import pytest
 
-from emulator.cli import settings_file
 from emulator.cli.configuration import default_configuration
+from emulator.cli.file_keys import TABLES, VALUES, key_of, name_of
 from emulator.cli.options import setting_options
 from emulator.cli.settings_file import find_file, read_file, shown_path
+from emulator.core.faults import Fault, FaultKind
 from emulator.core.reroute import Route
 from emulator.errors import SettingsError
 from emulator.settings import Settings
@@ -47,6 +48,8 @@ def chosen(*args):
         ("allowed-hosts = 'a'", "allowed-hosts (from qemu.toml, line 1): must be str"),
         ("allowed-hosts = [1]", "allowed-hosts (from qemu.toml, line 1): must be str"),
         ("allowed-origins = ['a']", "allowed-origins (from qemu.toml, line 1): must"),
+        ("[[faults]]\nkind = 'x'", "faults[0] (from qemu.toml, line 1): kind must be"),
+        ("[[faults]]\nkind = 1", "faults[0].kind (from qemu.toml, line 1): must be a"),
         ("[[queues]]\nname = 'a'\npause = true", "did you mean 'paused'?"),
         (
             "port = 1\n[[routes]]\nfrom = 'https://a'\nto = 'b'",
@@ -217,6 +220,14 @@ def test_the_documented_example_can_be_used(folder):
     settings = chosen()
 
     assert settings.speed == 60
+    assert settings.faults == (
+        Fault(
+            kind=FaultKind.RATE_LIMIT,
+            destination="*/api/hook",
+            probability=0.5,
+            times=3,
+        ),
+    )
     assert settings.users[-1].name == "alice"
     assert settings.declared.queues == (("emails", 2, False),)
     assert [endpoint.name for endpoint in settings.declared.url_groups[0][1]] == [
@@ -229,19 +240,24 @@ def test_the_documented_example_can_be_used(folder):
 def test_the_documented_example_has_every_key():
     document = tomllib.loads(documented_example())
 
-    assert set(document) == {*settings_file.VALUES, *settings_file.TABLES}
-    for key, kinds in settings_file.TABLES.items():
+    assert set(document) == {*VALUES, *TABLES}
+    for key, kinds in TABLES.items():
         assert set(document[key][0]) == set(kinds)
 
 
 def test_every_setting_can_be_in_the_file():
     """Of the fields of `Settings`, `declared` has three keys."""
-    keys = {*settings_file.VALUES, *settings_file.TABLES} - {"color", "full-ids"}
+    keys = {*VALUES, *TABLES} - {"color", "full-ids"}
     declared = {"queues", "url-groups", "schedules"}
 
-    assert keys - declared == {
-        settings_file.key_of(field.name) for field in fields(Settings)
-    } - {"declared"}
+    assert keys - declared == {key_of(field.name) for field in fields(Settings)} - {
+        "declared"
+    }
+
+
+@pytest.mark.parametrize("key", sorted({*VALUES, *TABLES}))
+def test_a_key_and_its_name_in_python_belong_together(key):
+    assert key_of(name_of(key)) == key
 
 
 def test_the_documented_mistake_is_reported_like_that(folder):

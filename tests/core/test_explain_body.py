@@ -87,6 +87,18 @@ def test_a_hash_in_another_encoding_is_recognized_whatever_the_body(encode, says
     assert second.kind is Kind.BODY_EMPTY
 
 
+@pytest.mark.parametrize("character", "+/")
+def test_one_character_of_standard_base64_gives_it_away(character):
+    body = next(
+        body
+        for body in (b"%d" % number for number in range(1000))
+        if {"+", "/"} & set(standard_base64(body)) == {character}
+    )
+    (cause,) = compare_bodies(body, standard_base64(body))
+
+    assert cause.kind is Kind.HASH_ENCODING
+
+
 def test_standard_base64_without_its_own_characters_is_base64url():
     body = next(
         body
@@ -381,6 +393,15 @@ def test_a_json_string_whose_content_alone_is_verified_is_recognized(ensure_asci
 
 def test_content_that_was_decoded_from_base64_is_recognized():
     assert "was decoded from base64" in only(BODY, b64encode(BODY))[1]
+
+
+def test_of_a_very_long_body_only_white_space_is_looked_at():
+    body = b'{"a":"' + b"x" * 2_097_152 + b'"}'
+
+    assert only(body + b"\n", body)[0] is Kind.BODY_RESERIALIZED
+    kind, sentence = only(body.replace(b":", b": "), body)
+    assert kind is Kind.BODY_ALTERED
+    assert "too many to find out how they were changed" in sentence
 
 
 # What can't be undone

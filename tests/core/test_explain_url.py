@@ -79,9 +79,11 @@ def test_equal_urls_do_not_differ():
 )
 def test_names_of_this_machine_are_known_to_mean_the_same(given, signed):
     ((kind, sentence),) = compared(given, signed)
+    ((_, other_way),) = compared(signed, given)
 
     assert kind is Kind.URL_HOST
     assert sentence.endswith("Both mean this machine, but receivers compare the text.")
+    assert other_way.endswith("Both mean this machine, but receivers compare the text.")
 
 
 def test_hosts_that_mean_something_else_are_just_shown():
@@ -99,8 +101,10 @@ def test_hosts_that_mean_something_else_are_just_shown():
 )
 def test_a_difference_in_case_only_is_said_to_be_one(given, signed):
     ((_, sentence),) = compared(given, signed)
+    ((_, other_way),) = compared(signed, given)
 
     assert sentence.endswith("They differ in case only.")
+    assert other_way.endswith("They differ in case only.")
 
 
 @pytest.mark.parametrize(

@@ -379,6 +379,23 @@ def test_a_reader_that_leaves_or_sleeps_does_not_keep_the_process(is_closed):
     assert errors == ""
 
 
+def test_a_reader_that_leaves_ends_it_although_nothing_happens():
+    pipe = Pipe()
+    process = subprocess.Popen(
+        [*QEMU, "start", "--port", "0"],
+        stdin=subprocess.DEVNULL,
+        stdout=pipe.writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    pipe.url()
+    os.close(pipe.reading)
+    _, errors = process.communicate(timeout=PATIENCE_S)
+
+    assert process.returncode == 0
+    assert errors == ""
+
+
 # As a child process
 
 
