@@ -28,43 +28,48 @@ class Remedies:
 
     def __init__(self, routes: tuple[Route, ...] = ()) -> None:
         self._routes = routes
-        self._said: dict[str, tuple[int, int]] = {}
+        self._said: dict[tuple[str, str], tuple[int, int]] = {}
 
     def remedy(self, line: Line, hint: str | None = None) -> str:
         """Return a line to follow this one, or nothing.
 
         ``hint`` is what the destination's answer suggests.
         """
-        advice = self._advice(line, hint) if line.state == "ERROR" else ""
+        if line.state != "ERROR":
+            return ""
+        host, advice = self._advice(line, hint)
         if not advice:
             return ""
-        said_ms, more = self._said.get(advice, (None, 0))
+        key = host, advice
+        said_ms, more = self._said.get(key, (None, 0))
         if said_ms is not None and line.time_ms - said_ms < _EVERY_MS:
-            self._said[advice] = (said_ms, more + 1)
+            self._said[key] = (said_ms, more + 1)
             return ""
-        self._said.pop(advice, None)
+        self._said.pop(key, None)
         while len(self._said) >= _MAX_REMEMBERED:
             del self._said[next(iter(self._said))]
-        self._said[advice] = (line.time_ms, 0)
+        self._said[key] = (line.time_ms, 0)
         return f"{'':14}{advice}" + (
             f" ({plural(more, 'more failure')})" if more else ""
         )
 
-    def _advice(self, line: Line, hint: str | None) -> str:
+    def _advice(self, line: Line, hint: str | None) -> tuple[str, str]:
+        """Return the host that a delivery went to, and what to try there."""
         from emulator.core.reroute import reroute
 
         url = reroute(line.url, self._routes)
         match = re.match(r"(https?://)(?:[^/?#@]*@)?([^/?#]*)", url, re.IGNORECASE)
         scheme, host = match.groups() if match else ("", url)
         host = cut(printable(host[:200]), 60)
-        if line.status is not None:
-            return f"{host}: {hint}" if hint else ""
         error = line.error or ""
-        if "refused" in error:
-            return f"{host}: is your app running?"
-        if "resolve" in error:
+        advice = ""
+        if line.status is not None:
+            advice = hint or ""
+        elif "refused" in error:
+            advice = f"{host}: is your app running?"
+        elif "resolve" in error:
             route = f"{scheme}{host}=http://127.0.0.1:3000"
-            return f"no such host; try --route {route}"
-        if "TLS" in error:
-            return f"{host}: does it speak TLS? If not, publish to http://"
-        return ""
+            advice = f"no such host; try --route {route}"
+        elif "TLS" in error:
+            advice = f"{host}: does it speak TLS? If not, publish to http://"
+        return host, advice

@@ -83,15 +83,15 @@ def test_each_origin_has_its_own_remedy_and_few_are_remembered():
     assert remedies.remedy(first)
 
 
-def test_a_hint_of_the_answer_is_said_with_the_host():
+def test_a_hint_of_the_answer_is_said_once_for_each_host():
     remedies = Remedies()
     line = a_failure(status=401, error="401 Unauthorized")
+    other = a_failure(status=401, url="http://localhost:4000/")
 
-    assert remedies.remedy(line, "check the key").strip() == (
-        "localhost:3000: check the key"
-    )
+    assert remedies.remedy(line, "check the key").strip() == "check the key"
     assert remedies.remedy(line, "check the key") == ""
-    assert remedies.remedy(line, None) == ""
+    assert remedies.remedy(other, "check the key").strip() == "check the key"
+    assert remedies.remedy(other, None) == ""
 
 
 def test_a_hint_is_said_although_another_remedy_was_just_given():

@@ -87,7 +87,7 @@ async def test_an_answer_that_gives_a_verifier_away_gets_a_hint(json_lines):
     assert writer.close(5)
     people = stderr if json_lines else stdout
     hint = people.getvalue().splitlines()[-1].strip()
-    assert hint.startswith("localhost:3000: the app doesn't verify the raw body")
+    assert hint.startswith("the app doesn't verify the raw body")
 
 
 async def test_programs_get_what_the_feed_has():
