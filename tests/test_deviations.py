@@ -17,6 +17,7 @@ from emulator.core.reroute import Route
 from emulator.emulator import Emulator
 from emulator.engine.clock import real_now_ms
 from emulator.settings import Settings
+from emulator.web import incoming
 from tests.doubles import ScriptedTransport
 
 T0 = 1_900_000_000_000  # in the future, so that no test runs at that time
@@ -80,6 +81,20 @@ async def message_id_of(answer: ClientResponse) -> str:
     return (await answer.json())["messageId"]
 
 
+async def status_of_raw(
+    caller: Caller, request: str, header: str, *, body: bytes = b""
+) -> int:
+    """Send what no client would: surrogates in the header stand for single bytes."""
+    token = caller.emulator.settings.users[0].token
+    reader, writer = await asyncio.open_connection("127.0.0.1", caller.emulator.port)
+    head = f"{request} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}"
+    writer.write(f"{head}\r\n{header}\r\n\r\n".encode(errors="surrogateescape"))
+    writer.write(body)
+    status_line = await reader.readline()
+    writer.close()
+    return int(status_line.split()[1])
+
+
 async def test_a_destination_may_be_on_this_machine():
     async with a_caller() as caller:
         for host in ("localhost:3000", "127.0.0.1", "[::1]:3000", "192.168.0.7"):
@@ -102,6 +117,23 @@ async def test_changes_take_effect_at_once():
         assert message.status == 200
 
 
+async def test_web_pages_and_host_names_are_checked():
+    """BASE-14."""
+    foreign = {"Origin": "https://attacker.example"}
+    console = {"Origin": "https://console.upstash.com"}
+    async with a_caller() as caller:
+        written = await caller.call("POST", "/v2/keys/rotate", headers=foreign)
+        read = await caller.call("GET", "/v2/keys", headers=foreign)
+        read_by_console = await caller.call("GET", "/v2/keys", headers=console)
+        rebound = await caller.call("GET", "/v2/keys", headers={"Host": "a.example"})
+
+        assert (written.status, rebound.status) == (403, 403)
+        assert "Access-Control-Allow-Origin" not in read.headers
+        assert (
+            read_by_console.headers["Access-Control-Allow-Origin"] == console["Origin"]
+        )
+
+
 async def test_a_finished_message_can_be_read_for_a_minute():
     async with a_caller() as caller:
         message_id = await message_id_of(await caller.publish())
@@ -120,6 +152,70 @@ async def test_a_cancelled_message_is_logged_as_cancelled_at_once():
         await caller.call("DELETE", f"/v2/messages/{message_id}")
 
         assert await caller.states() == ["CREATED", "CANCEL_REQUESTED", "CANCELED"]
+
+
+async def test_cancelling_obeys_count():
+    """MSG-27."""
+    async with a_caller() as caller:
+        for _ in range(3):
+            await caller.publish(Delay="1h")
+        first = await caller.call("DELETE", "/v2/messages?count=2")
+        second = await caller.call("DELETE", "/v2/messages?count=2")
+
+        assert await first.json() == {"cancelled": 2}
+        assert await second.json() == {"cancelled": 1}
+
+
+async def test_a_url_groups_default_headers_apply_to_schedules_as_of_creation():
+    """UGR-19, SCH-32."""
+
+    async def set_retries(retries: str) -> None:
+        headers = json.dumps({"headers": {"Upstash-Retries": retries}})
+        await caller.call("PATCH", "/v2/topics/team", data=headers)
+
+    async with a_caller() as caller:
+        endpoints = json.dumps({"endpoints": [{"url": URL}]})
+        await caller.call("POST", "/v2/topics/team/endpoints", data=endpoints)
+        await set_retries("1")
+        every_hour = {"Upstash-Cron": "0 * * * *", "Upstash-Schedule-Id": "hourly"}
+        await caller.call("POST", "/v2/schedules/team", headers=every_hour)
+        await set_retries("2")
+        schedule = await caller.call("GET", "/v2/schedules/hourly")
+
+        assert (await schedule.json())["retries"] == 1
+
+
+async def test_a_pinned_period_pins_the_rate():
+    """FLC-24."""
+    async with a_caller() as caller:
+        await caller.call("POST", "/v2/flowControl/tea/pin?period=120")
+        await caller.publish(
+            Delay="1h", Flow_Control_Key="tea", Flow_Control_Value="rate=5,period=10"
+        )
+        key = await (await caller.call("GET", "/v2/flowControl/tea")).json()
+
+        assert key["isPinnedRate"]
+        assert (key["ratePeriod"], key["rateMax"]) == (120, 0)
+
+
+async def test_chat_completions_need_an_upstream_of_yours():
+    """LLM-1."""
+    upstream = "http://127.0.0.1:11434/v1/chat/completions"
+
+    async def states_and_calls(caller: Caller) -> tuple[list[str], list[str]]:
+        done = {"Upstash-Callback": URL, "Upstash-Retries": "0"}
+        await caller.call("POST", "/v2/publish/api/llm", headers=done, data="{}")
+        await caller.advance(until="idle")
+        return await caller.states(), [request.url for request in caller.sent]
+
+    async with a_caller() as caller, a_caller(llm_upstream=upstream) as served:
+        states, calls = await states_and_calls(caller)
+        states_if_served, calls_if_served = await states_and_calls(served)
+
+        assert "FAILED" in states
+        assert set(calls) == {URL}
+        assert "FAILED" not in states_if_served
+        assert set(calls_if_served) == {upstream, URL}
 
 
 async def test_only_a_single_messages_limits_are_enforced():
@@ -170,19 +266,32 @@ async def test_what_is_not_supported_yet_answers_501():
 
 async def test_a_request_of_more_than_100_mb_answers_413():
     async with a_caller() as caller:
-        token = caller.emulator.settings.users[0].token
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", caller.emulator.port
-        )
-        writer.write(
-            b"POST /v2/batch HTTP/1.1\r\nHost: localhost\r\n"
-            b"Authorization: Bearer %b\r\nContent-Length: %d\r\n\r\n"
-            % (token.encode(), 100 * 1_048_576 + 1)
-        )
-        status_line = await reader.readline()
-        writer.close()
+        length = f"Content-Length: {100 * 1_048_576 + 1}"
 
-        assert status_line.split()[1] == b"413"
+        assert await status_of_raw(caller, "POST /v2/batch", length) == 413
+
+
+async def test_a_body_that_pauses_answers_408(monkeypatch):
+    monkeypatch.setattr(incoming, "IDLE_S", 0.05)
+    async with a_caller() as caller:
+        status = await status_of_raw(
+            caller, "POST /v2/batch", "Content-Length: 2", body=b"["
+        )
+
+        assert status == 408
+
+
+async def test_header_bytes_that_arent_utf8_are_refused():
+    """HDR-30."""
+    async with a_caller() as caller:
+        broken, whole = [
+            await status_of_raw(
+                caller, f"POST /v2/publish/{URL}", f"Upstash-Forward-Name: {name}"
+            )
+            for name in ("K\udce4the", "K\u00e4the")
+        ]
+
+        assert (broken, whole) == (400, 200)
 
 
 async def test_long_texts_are_refused():

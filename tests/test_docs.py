@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from emulator import errors
-from emulator.cli.options import setting_options
 from emulator.cli.exit_codes import ExitCode
+from emulator.cli.options import setting_options
 from emulator.core.lifecycle import MOVES
 from emulator.core.limits import PROFILES
 from emulator.core.model import State
@@ -170,6 +170,14 @@ def test_every_link_leads_somewhere(document):
         assert page.exists(), link
         if heading:
             assert heading in anchors(page), link
+
+
+def test_the_index_links_every_page():
+    index = DOCS / "index.md"
+    links = re.findall(r"\]\(([^)#\s]+)", index.read_text())
+    linked = {(DOCS / link).resolve() for link in links if "://" not in link}
+
+    assert linked | {index} >= set(DOCUMENTS)
 
 
 def test_readme_and_ci_run_use_the_same_commands():

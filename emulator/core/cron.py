@@ -33,13 +33,16 @@ from cronsim import CronSim, CronSimError
 
 from emulator.errors import shown
 
-__all__ = ["MAX_CHARACTERS", "MAX_YEARS_AHEAD", "next_fire_ms", "parse"]
+__all__ = ["MAX_CHARACTERS", "MAX_YEARS_AHEAD", "NEVER_MS", "next_fire_ms", "parse"]
 
 MAX_CHARACTERS = 1024
 """Of a whole cron: lists of every minute, hour, day and month still fit."""
 
 MAX_YEARS_AHEAD = 50
 """How far to look for a match. The rarest, a leap day that is a Sunday, takes 40."""
+
+NEVER_MS = 253_402_300_799_999
+"""Where the calendar ends, with the year 9999: the instant of what never fires."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

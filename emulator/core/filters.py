@@ -1,7 +1,7 @@
 """Filters: which entries a listing shows, and which messages a bulk action takes.
 
 Reads query parameters (decoded, repeated values in order), or a JSON body that
-``wire.parse_selection`` has turned into the same shape, and answers for one entry
+``bodies.parse_selection`` has turned into the same shape, and answers for one entry
 at a time. It doesn't list, page or act: the engine does, and it makes the cursors
 that are read here.
 

@@ -28,7 +28,13 @@ from emulator.core.header_values import (
     parse_integer,
 )
 from emulator.core.limits import Limits
-from emulator.core.model import Destination, Incoming, Options, Publish
+from emulator.core.model import (
+    Destination,
+    DestinationKind,
+    Incoming,
+    Options,
+    Publish,
+)
 from emulator.core.names import parse_resource_name
 from emulator.core.options import (
     Setting,
@@ -151,6 +157,9 @@ def _publish(
 ) -> Publish:
     options = parse_options(tuple(given.options))
     check_retries(options, limits.max_retries)
+    if destination.kind is DestinationKind.API and options.callback is None:
+        reason = f"api/{destination.text} needs one"  # LLM-1
+        raise InvalidHeader("Upstash-Callback", "", reason)
     of_publish = given.of_publish
     if not of_publish:
         return Publish(

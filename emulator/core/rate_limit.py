@@ -31,12 +31,12 @@ def daily(limit: int, now_ms: int) -> LimitExceeded:
     )
 
 
-def burst(now_ms: int, limit: int = BURST_LIMIT) -> LimitExceeded:
+def burst(now_ms: int) -> LimitExceeded:
     """Return the error for too many calls within one second."""
     return LimitExceeded(
-        f"rate limit exceeded, current limit: {limit} requests per second",
+        f"rate limit exceeded, current limit: {BURST_LIMIT} requests per second",
         {
-            "Burst-RateLimit-Limit": str(limit),
+            "Burst-RateLimit-Limit": str(BURST_LIMIT),
             "Burst-RateLimit-Remaining": "0",
             "Burst-RateLimit-Reset": str(now_ms // 1000 + 1),
         },

@@ -16,6 +16,7 @@ from typing import Any
 from emulator.core.model import Outcome
 from emulator.engine.clock import VirtualClock
 from emulator.engine.scheduler import Scheduler
+from emulator.engine.timeline import earliest
 from emulator.errors import Conflict
 
 __all__ = ["GRACE_S", "advance"]
@@ -47,11 +48,11 @@ async def advance(
     jumps = 0
     while True:
         answers_ms = await _settle(clock, schedulers, hanging, grace_s)
-        due_ms = _earliest(
+        due_ms = earliest(
             *(scheduler.next_due_ms() for scheduler in schedulers), *answers_ms
         )
         if to_ms is None:
-            work_ms = _earliest(
+            work_ms = earliest(
                 *(scheduler.next_work_ms() for scheduler in schedulers), *answers_ms
             )
             if work_ms is None:
@@ -70,10 +71,6 @@ async def advance(
         for scheduler in schedulers:
             scheduler.pump()
     clock.set(max(to_ms, clock.now_ms()))
-
-
-def _earliest(*instants_ms: int | None) -> int | None:
-    return min((ms for ms in instants_ms if ms is not None), default=None)
 
 
 async def _settle(

@@ -108,12 +108,6 @@ class VirtualClock(Clock):
             self._dozing = asyncio.get_running_loop().create_future()
         return self._dozing
 
-    def next_wake_ms(self) -> int | None:
-        """Return when the next sleeper wakes; ``None`` if nobody sleeps."""
-        while self._sleepers and self._sleepers[0][2].done():
-            heappop(self._sleepers)
-        return self._sleepers[0][0] if self._sleepers else None
-
     def set(self, now_ms: int) -> None:
         """Move to an instant, and wake whoever sleeps until then.
 

@@ -49,7 +49,7 @@ from emulator.engine.schedules import Schedules
 from emulator.engine.store import Store
 from emulator.engine.url_groups import UrlGroups
 from emulator.engine.waiting import Waiting
-from emulator.errors import InvalidHeader, NotFound
+from emulator.errors import NotFound
 
 __all__ = ["Engine"]
 
@@ -182,11 +182,13 @@ class Engine:
                     known = flow_keys.get(wanted.key) or self._store.flow_keys.get(
                         wanted.key
                     )
-                    flow_keys[wanted.key] = flow.configure(known, wanted)
+                    configured = flow.configure(known, wanted)
+                    if configured != known:
+                        flow_keys[wanted.key] = configured
             elif progress.is_final and message.schedule_id is not None:
                 id = message.schedule_id
                 schedule = schedules.get(id) or self._store.schedules.get(id)
-                if schedule is not None:
+                if schedule is not None and _is_of_last_firing(schedule, message):
                     schedules[id] = _with_final(schedule, progress)
         if not (queues or flow_keys or schedules):
             return transition
@@ -271,14 +273,9 @@ class Engine:
 
     def _endpoints_of(self, publish: Publish) -> Sequence[Endpoint | None]:
         """Return where a publish goes; ``None`` stands for its own destination."""
-        match publish.destination.kind:
-            case DestinationKind.URL_GROUP:
-                return self.url_groups.get(publish.destination.text).endpoints
-            case DestinationKind.API if publish.options.callback is None:
-                reason = f"api/{publish.destination.text} needs one"  # LLM-1
-                raise InvalidHeader("Upstash-Callback", "", reason)
-            case _:
-                return (None,)
+        if publish.destination.kind is DestinationKind.URL_GROUP:
+            return self.url_groups.get(publish.destination.text).endpoints
+        return (None,)
 
     def _produce(self, publish: Publish, schedule_id: str) -> Transition:
         """Make the messages of a schedule's firing (SCH-12, SCH-32)."""
@@ -420,6 +417,10 @@ class Engine:
 def _can_be_cancelled(progress: Progress) -> bool:
     """MSG-15, MSG-24: not when final, nor when cancelled already."""
     return not progress.is_final and not progress.cancel_requested
+
+
+def _is_of_last_firing(schedule: Schedule, message: Message) -> bool:
+    return (message.message_id, None) in schedule.last_states
 
 
 def _with_final(schedule: Schedule, progress: Progress) -> Schedule:

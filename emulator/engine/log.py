@@ -38,7 +38,7 @@ class Log:
             self._entries.popleft()
             self._first += 1
 
-    def newest_first(self, below: int | None = None) -> Iterator[tuple[int, LogEntry]]:
+    def newest_first(self, below: int | None) -> Iterator[tuple[int, LogEntry]]:
         """Iterate over sequence numbers and entries, from just ``below`` one."""
         end = self._first + len(self._entries)
         start = end if below is None else min(below, end)
@@ -47,7 +47,7 @@ class Log:
             next(entries, None)
         return zip(range(start - 1, self._first - 1, -1), entries, strict=False)
 
-    def oldest_first(self, above: int | None = None) -> Iterator[tuple[int, LogEntry]]:
+    def oldest_first(self, above: int | None) -> Iterator[tuple[int, LogEntry]]:
         """Iterate over sequence numbers and entries, from just ``above`` one."""
         start = self._first if above is None else max(above + 1, self._first)
         start = min(start, self._first + len(self._entries))

@@ -38,7 +38,8 @@ class _Line:
     """In work, due for a retry, and not standing at the gate."""
     standing: dict[str, tuple[int, Message]] = field(default_factory=dict)
     """At the gate, in order, each with the number that the gate gave it."""
-    in_work: set[str] = field(default_factory=set)
+    in_work: dict[str, None] = field(default_factory=dict)
+    """In the order in which they started."""
 
 
 class QueueLines:
@@ -80,7 +81,7 @@ class QueueLines:
         line = self._lines[queue_name]
         del line.standing[message.message_id]
         if message.message_id not in self._places:
-            line.in_work.add(message.message_id)
+            line.in_work[message.message_id] = None
             self._places[message.message_id] = _Place(queue_name)
 
     def note_callback(self, source_id: str) -> None:
@@ -173,5 +174,5 @@ class QueueLines:
             self.move_on(place.queue_name)
 
     def _give_back(self, message_id: str, line: _Line) -> None:
-        line.in_work.discard(message_id)
+        line.in_work.pop(message_id, None)
         del self._places[message_id]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from emulator.core import lifecycle
+from emulator.core import cron, lifecycle
 from emulator.core.model import (
     Message,
     Outcome,
@@ -27,7 +27,7 @@ from emulator.core.model import (
 from emulator.engine.gate import Gate
 from emulator.engine.ports import Clock
 from emulator.engine.store import Store
-from emulator.engine.timeline import Timeline
+from emulator.engine.timeline import Timeline, earliest
 
 __all__ = ["Scheduler"]
 
@@ -89,11 +89,11 @@ class Scheduler:
 
     def next_due_ms(self) -> int | None:
         """Return the next instant at which something happens by itself."""
-        return _earliest(self.next_work_ms(), self._firings.next_due_ms())
+        return earliest(self.next_work_ms(), self._firings.next_due_ms())
 
     def next_work_ms(self) -> int | None:
         """Return the same without the schedules: they have no end."""
-        return _earliest(
+        return earliest(
             self._due.next_due_ms(),
             self._deadlines.next_due_ms(),
             self._gate.next_opening_ms(),
@@ -201,9 +201,14 @@ class Scheduler:
             return  # cut off: whatever it still says is ignored
         outcome: Outcome
         if task.cancelled():
-            if not flight.is_late:
+            if flight.is_late:
+                outcome = TimedOut(flight.timeout_ms)
+            elif task.cancelling():
                 return  # the event loop is closing
-            outcome = TimedOut(flight.timeout_ms)
+            else:
+                # Nobody asked for it: the transport, or an app in this process, did
+                # so by itself. Left alone, the message would be under way for ever.
+                outcome = Unreachable("the call was cancelled")
         elif error is not None:
             # A mistake of ours must not stop the others, nor lose the message.
             logger.error("delivery of %s broke", message_id, exc_info=error)
@@ -245,6 +250,7 @@ class Scheduler:
             schedule is not None
             and not schedule.is_paused
             and schedule.next_fire_ms == fire_ms
+            and fire_ms != cron.NEVER_MS
         )
 
     def _is_deadline(self, message_id: str, deadline_ms: int) -> bool:
@@ -254,7 +260,3 @@ class Scheduler:
             and flight.deadline_ms == deadline_ms
             and not flight.is_late
         )
-
-
-def _earliest(*instants_ms: int | None) -> int | None:
-    return min((ms for ms in instants_ms if ms is not None), default=None)

@@ -18,9 +18,6 @@ from emulator.errors import NotFound, QuotaExceeded, RequestError
 
 __all__ = ["Schedules"]
 
-_NEVER_MS = 253_402_300_740_000
-"""The last minute of the year 9999: cron expressions know no later one."""
-
 
 class Schedules:
     """The schedules of one user.
@@ -125,4 +122,4 @@ class Schedules:
 
 def _next_fire_ms(expression: str, after_ms: int) -> int:
     fire_ms = cron.next_fire_ms(expression, after_ms)
-    return _NEVER_MS if fire_ms is None else fire_ms
+    return cron.NEVER_MS if fire_ms is None else fire_ms

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from types import MappingProxyType
 
 from emulator.core.limits import Limits
@@ -183,8 +184,8 @@ class Store:
             if self._windows.get(key, ("", 0))[1] == until_ms:
                 del self._windows[key]
         self.log.expire(self.log_horizon_ms(now_ms))
-        while self._dlq:
-            oldest = next(iter(self._dlq.values()))
-            if not self._is_expired(oldest, now_ms):
-                break
-            del self._dlq[oldest.dlq_id]
+        # One walk: the head of a dict is found the slower, the more it has lost there.
+        for entry in tuple(
+            takewhile(lambda entry: self._is_expired(entry, now_ms), self._dlq.values())
+        ):
+            del self._dlq[entry.dlq_id]

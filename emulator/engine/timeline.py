@@ -11,9 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
-__all__ = ["Timeline"]
+__all__ = ["Timeline", "earliest"]
 
 _WORTH_REBUILDING = 64
+
+
+def earliest(*instants_ms: int | None) -> int | None:
+    """Return the first of some instants; ``None`` where there is none."""
+    return min((ms for ms in instants_ms if ms is not None), default=None)
 
 
 class Timeline:

@@ -1,10 +1,12 @@
 """Why a message hasn't been delivered yet: what it waits for, in one line.
 
 Reads what the store and the gate know, and changes nothing. For the listing of a clock
-that can't reach idleness, and for whoever looks at a message and wonders.
+that can't reach idleness.
 """
 
 from __future__ import annotations
+
+from itertools import islice
 
 from emulator.core.duration import format_duration
 from emulator.core.flow import Admitted, admit, started_in_period
@@ -12,9 +14,10 @@ from emulator.core.model import FlowKey, Message, Progress, State
 from emulator.engine.gate import Gate
 from emulator.engine.ports import Clock
 from emulator.engine.store import Store
-from emulator.errors import NotFound
 
 __all__ = ["Waiting"]
+
+_MOST_LINES = 1_000
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
@@ -27,25 +30,22 @@ class Waiting:
         self._gate = gate
         self._clock = clock
 
-    def why(self, message_id: str) -> str:
-        """Say what a message waits for. Raises ``NotFound`` for an unknown one."""
-        progress = self._store.progress(message_id, self._clock.now_ms())
-        if progress is None:
-            raise NotFound("message", message_id)
-        return self._why(progress)
-
     def lines(self) -> list[str]:
-        """Say it of every message that isn't final, oldest first."""
-        return [
+        """Say it of the messages that aren't final, oldest first.
+
+        Of so many that somebody may read them: whoever stands in a line counts those
+        before, which takes the longer, the further behind it is.
+        """
+        lines = [
             f"{progress.message.message_id} to {progress.message.url}: "
             f"{self._why(progress)}"
-            for progress in self._store.pending_messages()
+            for progress in islice(self._store.pending_messages(), _MOST_LINES)
         ]
+        left = self._store.pending - len(lines)
+        return [*lines, f"and {left} more"] if left else lines
 
     def _why(self, progress: Progress) -> str:
         now_ms = self._clock.now_ms()
-        if progress.is_final:
-            return f"waits for nothing: {progress.state.value}"
         if progress.state is State.ACTIVE:
             return (
                 "its delivery is under way for "

@@ -225,17 +225,16 @@ def is_asgi(app: Any) -> bool:
 
     Raises ``TypeError`` where that doesn't show.
     """
-    call = app if inspect.isroutine(app) else getattr(app, "__call__", None)  # noqa: B004
-    if inspect.isclass(app) or call is None:
+    if inspect.isclass(app) or not callable(app):
         raise TypeError(f"{app!r} is no app: give an object that can be called")
-    if inspect.iscoroutinefunction(call):
+    if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(app.__call__):
         return True
     positional = (
         inspect.Parameter.POSITIONAL_ONLY,
         inspect.Parameter.POSITIONAL_OR_KEYWORD,
     )
     with suppress(TypeError, ValueError):  # of what isn't written in Python
-        parameters = inspect.signature(call).parameters.values()
+        parameters = inspect.signature(app).parameters.values()
         required = [
             parameter
             for parameter in parameters

@@ -12,6 +12,9 @@ from typing import Any
 
 __all__ = ["Lifespan"]
 
+_PATIENCE_S = 30.0
+"""For an app that neither answers nor refuses: it would be waited for for ever."""
+
 
 class Lifespan:
     """Runs an app's start-up and shutdown. Use it in one loop."""
@@ -33,16 +36,23 @@ class Lifespan:
         """Run the shutdown, if the app is still there for it."""
         if self._task is not None and not self._task.done():
             await self._tell("lifespan.shutdown")
-            await asyncio.wait({self._task})
+            await asyncio.wait({self._task}, timeout=_PATIENCE_S)
 
     async def _tell(self, event: str) -> None:
         assert self._task is not None
         self._incoming.put_nowait({"type": event})
         answer = asyncio.ensure_future(self._told.get())
         try:
-            await asyncio.wait(
-                {answer, self._task}, return_when=asyncio.FIRST_COMPLETED
+            done, _ = await asyncio.wait(
+                {answer, self._task},
+                timeout=_PATIENCE_S,
+                return_when=asyncio.FIRST_COMPLETED,
             )
+            if not done:
+                raise RuntimeError(
+                    f"the app hasn't answered {event} for {_PATIENCE_S:g} s: one that "
+                    "doesn't know the protocol has to raise"
+                )
             if answer.done() and answer.result()["type"] == f"{event}.failed":
                 raise RuntimeError(
                     f"the app's {event} failed: {answer.result().get('message', '')}"

@@ -88,8 +88,9 @@ class RunningEmulator:
             # Apps first: one that is calling the emulator gets its answer.
             self.mounts.unmount()
         finally:
-            thread.run(self.endpoints.close())
+            # Whoever hangs lets go once the delivery to it is cut off.
             thread.run(self.emulator.stop(drain_s=0))
+            thread.run(self.endpoints.close())
             self._thread = None
             thread.stop()
 

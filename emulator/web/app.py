@@ -21,6 +21,7 @@ from emulator.web.auth import authenticate
 from emulator.web.call import RATE_LIMIT, SETTINGS, STARTED_AT_MS, TENANTS, Call
 from emulator.web.incoming import raw_target
 from emulator.web.rate_limit import RateLimitSwitch
+from emulator.web.request_log import shown_target
 from emulator.web.router import Handler, LocalHandler, Router
 from emulator.web.routes import LOCAL_ROUTES, ROUTES
 
@@ -78,7 +79,7 @@ async def _answer(request: web.Request, handler: object) -> web.StreamResponse:
         return web.Response(status=400)  # the caller has left: nobody reads it
     except Exception:
         # A mistake of ours: the caller hears of it, and the next request is served.
-        logger.exception("%s %s broke", request.method, target.partition("?")[0])
+        logger.exception("%s %s broke", request.method, shown_target(target))
         return responses.json_response(wire.error("internal error"), 500)
 
 

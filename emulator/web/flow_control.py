@@ -7,6 +7,7 @@ from aiohttp import web
 from emulator.core import wire
 from emulator.core.flow_parameters import parse_pin, parse_unpin
 from emulator.engine.flow_control import FlowKeyView
+from emulator.errors import InvalidParameter
 from emulator.web.call import Call
 from emulator.web.incoming import parameters_of
 from emulator.web.responses import empty, json_response
@@ -33,7 +34,7 @@ async def list_flow_keys(call: Call) -> web.Response:
 
 async def get_flow_key(call: Call) -> web.Response:
     """``GET /v2/flowControl/{key}`` (FLC-22)."""
-    return json_response(_shown(call, call.engine.flow_control.get(call.names["key"])))
+    return json_response(_shown(call, call.engine.flow_control.get(_key(call))))
 
 
 async def get_global_parallelism(call: Call) -> web.Response:
@@ -47,13 +48,13 @@ async def get_global_parallelism(call: Call) -> web.Response:
 
 async def pause_flow_key(call: Call) -> web.Response:
     """``POST /v2/flowControl/{key}/pause`` (FLC-23)."""
-    call.engine.flow_control.set_paused(call.names["key"], True)
+    call.engine.flow_control.set_paused(_key(call), True)
     return empty()
 
 
 async def resume_flow_key(call: Call) -> web.Response:
     """``POST /v2/flowControl/{key}/resume`` (FLC-23)."""
-    call.engine.flow_control.set_paused(call.names["key"], False)
+    call.engine.flow_control.set_paused(_key(call), False)
     return empty()
 
 
@@ -61,7 +62,7 @@ async def pin_flow_key(call: Call) -> web.Response:
     """``POST /v2/flowControl/{key}/pin`` (FLC-24)."""
     pin = parse_pin(parameters_of(call))
     call.engine.flow_control.pin(
-        call.names["key"],
+        _key(call),
         parallelism=pin.parallelism,
         rate=pin.rate,
         period_s=pin.period_s,
@@ -72,16 +73,22 @@ async def pin_flow_key(call: Call) -> web.Response:
 async def unpin_flow_key(call: Call) -> web.Response:
     """``POST /v2/flowControl/{key}/unpin`` (FLC-25)."""
     parallelism, rate = parse_unpin(parameters_of(call))
-    call.engine.flow_control.unpin(
-        call.names["key"], parallelism=parallelism, rate=rate
-    )
+    call.engine.flow_control.unpin(_key(call), parallelism=parallelism, rate=rate)
     return empty()
 
 
 async def reset_flow_key(call: Call) -> web.Response:
     """``POST /v2/flowControl/{key}/resetRate``, or ``/reset`` (FLC-27)."""
-    call.engine.flow_control.reset_rate(call.names["key"])
+    call.engine.flow_control.reset_rate(_key(call))
     return empty()
+
+
+def _key(call: Call) -> str:
+    """Return the path's key: none is empty (MSG-2), though an action makes it."""
+    key = call.names["key"]
+    if not key:
+        raise InvalidParameter("flowControlKey", "", "must not be empty")
+    return key
 
 
 def _shown(call: Call, view: FlowKeyView) -> wire.JsonObject:

@@ -27,7 +27,6 @@ from emulator.web.call import Call
 
 __all__ = [
     "IDLE_S",
-    "MAX_BODY_BYTES",
     "headers_of",
     "parameters_of",
     "raw_target",
@@ -36,7 +35,7 @@ __all__ = [
     "read_object",
 ]
 
-MAX_BODY_BYTES = 100 * 1_048_576
+_MAX_BODY_BYTES = 100 * 1_048_576
 """A whole request's body (BAT-10)."""
 
 IDLE_S = 30.0
@@ -60,7 +59,7 @@ def raw_target(request: web.BaseRequest) -> str:
     return rest if rest.startswith("/") else f"/{rest}"
 
 
-async def read_body(request: web.Request, limit_bytes: int = MAX_BODY_BYTES) -> bytes:
+async def read_body(request: web.Request, limit_bytes: int = _MAX_BODY_BYTES) -> bytes:
     """Read a body. Raises ``TooLarge`` above the limit, without reading on.
 
     Raises ``TooSlow`` where nothing more comes: who sends has fallen silent, or has
@@ -137,6 +136,6 @@ def parameters_of(call: Call) -> dict[str, list[str]]:
             "query", query, f"it has more than {_MAX_PARAMETERS} parameters"
         ) from None
     for name, value in items:
-        if name != "qstash_token":
+        if name.lower() != "qstash_token":
             parameters.setdefault(name, []).append(value)
     return parameters

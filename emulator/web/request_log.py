@@ -15,7 +15,7 @@ from aiohttp.abc import AbstractAccessLogger
 
 from emulator.web.incoming import raw_target
 
-__all__ = ["REQUEST_LOGGER", "RequestLog", "request_line"]
+__all__ = ["REQUEST_LOGGER", "RequestLog", "request_line", "shown_target"]
 
 REQUEST_LOGGER = "emulator.web.access"
 """The logger's name. Whoever wants the lines enables its level INFO."""
@@ -40,10 +40,15 @@ class RequestLog(AbstractAccessLogger):
 
 def request_line(method: str, target: str, status: int, duration_ms: int) -> str:
     """Write ``POST /v2/publish/https://a.example 200 3 ms``."""
+    return f"{_escaped(method[:20])} {shown_target(target)} {status} {duration_ms} ms"
+
+
+def shown_target(target: str) -> str:
+    """Write a raw target as it may be logged: without secrets, and never long."""
     shown = _escaped(_USER_INFORMATION.sub(r"\1", _without_token(target)))
     if len(shown) > _TARGET_CHARACTERS:
         shown = shown[: _TARGET_CHARACTERS - 1] + "…"
-    return f"{_escaped(method[:20])} {shown} {status} {duration_ms} ms"
+    return shown
 
 
 def _without_token(target: str) -> str:

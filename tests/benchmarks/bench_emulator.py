@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median, quantiles
 from typing import TypeVar
@@ -98,7 +98,7 @@ class Rate:
     per_second: float
 
     cost_us: float
-    """The server's processor time per message. Others on the machine don't change it."""
+    """The server's processor time per message: hardly changed by others' load."""
 
 
 def _shown(value: float) -> str:
@@ -117,7 +117,7 @@ def measure_publish(plan: Plan) -> Iterator[Metric]:
             cost_us = (server.cpu_us() - before_us) / load.answered
             return Rate(load.answered / load.took_s, cost_us)
 
-    yield from _rates(_in_turns(plan, measure), "acknowledged publishes", ">= 0.75")
+    yield from _rates(_in_turns(plan, measure), "acknowledged publishes", 0.75)
 
 
 def measure_deliver(plan: Plan) -> Iterator[Metric]:
@@ -129,7 +129,7 @@ def measure_deliver(plan: Plan) -> Iterator[Metric]:
             _deliver(server, sink, messages // 10)
             return _deliver(server, sink, messages)
 
-    yield from _rates(_in_turns(plan, measure), "delivered messages", ">= 1.5")
+    yield from _rates(_in_turns(plan, measure), "delivered messages", 1.5)
 
 
 def _deliver(server: Server, sink: rig.Sink, messages: int) -> Rate:
@@ -153,11 +153,15 @@ def _deliver(server: Server, sink: rig.Sink, messages: int) -> Rate:
     return Rate(delivered / (last_s - begin_s), cost_us)
 
 
-def _rates(rounds: list[tuple[Rate, Rate]], title: str, goal: str) -> Iterator[Metric]:
+def _rates(
+    rounds: list[tuple[Rate, Rate]], title: str, goal: float
+) -> Iterator[Metric]:
     rates = [(ours.per_second, theirs.per_second) for ours, theirs in rounds]
     costs = [(ours.cost_us, theirs.cost_us) for ours, theirs in rounds]
-    yield Metric(title, "per second", "thin", rates, goal)
-    yield Metric(f"{title}, processor time", "us each", "thin", costs, "")
+    yield Metric(title, "per second", "thin", rates, f">= {goal}")
+    # The same goal, for a server that never waits.
+    title = f"{title}, processor time"
+    yield Metric(title, "us each", "thin", costs, f"<= {1 / goal:.2f}")
 
 
 def measure_latency(plan: Plan) -> Iterator[Metric]:
@@ -219,7 +223,7 @@ def measure_start(plan: Plan) -> Iterator[Metric]:
 
 def measure_idle(plan: Plan) -> Iterator[Metric]:
     """Memory and wake-ups of a server that nobody asks for anything."""
-    watch_s = 4.0 if plan.scale == 1 else 1.0
+    watch_s = 3.0 if plan.scale == 1 else 1.0
 
     def measure(kind: Kind) -> tuple[float, float]:
         with rig.running(kind) as server:
@@ -253,7 +257,8 @@ def measure_memory(plan: Plan) -> Iterator[Metric]:
             memory_mib = server.status_kib("VmRSS") / 1024
             return memory_mib, float(Path(folder, "gc").read_text())
 
-    rounds = _in_turns(plan, measure)
+    # It repeats to the megabyte: three rounds are enough.
+    rounds = _in_turns(replace(plan, rounds=min(plan.rounds, 3)), measure)
     memory = [(ours[0], theirs[0]) for ours, theirs in rounds]
     pauses = [(ours[1], theirs[1]) for ours, theirs in rounds]
     yield Metric(f"memory, {pending:,} pending", "MiB", "thin", memory, "")
@@ -282,7 +287,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], Iterator[Metric]]] = {
     "memory": measure_memory,
 }
 
-SUBJECTS = {kind.name: kind for kind in (rig.START, rig.LOGGING, rig.LIBRARY)}
+SUBJECTS = {kind.name: kind for kind in (rig.START, rig.QUIET, rig.LIBRARY)}
 
 
 def main() -> int:
@@ -292,7 +297,12 @@ def main() -> int:
     )
     parser.add_argument("--quick", action="store_true", help="a trial run")
     parser.add_argument("--rounds", type=int, help="how many; 5, or 2 with --quick")
-    parser.add_argument("--subject", choices=SUBJECTS, default=rig.START.name)
+    parser.add_argument(
+        "--subject",
+        choices=SUBJECTS,
+        default=rig.START.name,
+        help="qemu start (its log goes nowhere), the same with --quiet, or Emulator",
+    )
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(MEASUREMENTS)
     if unknown:

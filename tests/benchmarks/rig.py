@@ -100,10 +100,8 @@ class Kind:
 THIN = Kind("thin", (sys.executable, str(HERE / "thin.py"), "{port}"))
 MINIMAL = Kind("minimal", (sys.executable, str(HERE / "minimal.py"), "{port}"))
 LIBRARY = Kind("library", (sys.executable, str(HERE / "serve.py"), "{port}"))
-START = Kind(
-    "start", (sys.executable, "-m", "emulator", "start", "--port", "{port}", "--quiet")
-)
-LOGGING = Kind("start-log", START.command[:-1])
+START = Kind("start", (sys.executable, "-m", "emulator", "start", "--port", "{port}"))
+QUIET = Kind("quiet", (*START.command, "--quiet"))
 
 
 class Server:
@@ -177,7 +175,10 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     os.sched_setaffinity(0, {core})  # a child inherits it
     try:
-        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        # At the root: no settings file of this folder is meant.
+        return subprocess.Popen(
+            command, env=environment, cwd="/", stdout=subprocess.DEVNULL
+        )
     finally:
         os.sched_setaffinity(0, {cores()[1]})
 
@@ -193,7 +194,9 @@ def _wait_until_ready(server: Server) -> float:
         try:
             with socket.create_connection(("127.0.0.1", server.port)) as connection:
                 connection.sendall(request)
-                if connection.recv(65_536).startswith(b"HTTP/1.1 200"):
+                if connection.recv(65_536).startswith(
+                    (b"HTTP/1.0 200", b"HTTP/1.1 200")
+                ):
                     return time.perf_counter() - begin_s
         except ConnectionError:
             time.sleep(0.001)

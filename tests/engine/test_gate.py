@@ -454,7 +454,7 @@ def test_lowering_the_parallelism_lets_those_that_run_finish():
 
 
 def test_lowering_the_parallelism_takes_back_those_that_have_not_started():
-    """QUE-16: those that run may finish, those that wait for their key may not start."""
+    """QUE-16: those that run may finish; others may not start."""
     world = World()
     world.queue("q", parallelism=3)
     world.key("k", is_paused=True)
@@ -812,20 +812,20 @@ class GateMachine(RuleBasedStateMachine):
 
     def move(self, item: Modelled, state: State, *callbacks: Message) -> None:
         item.state = state
+        self.look_if_done(item)
         if item.is_final and item.message.callback_of is not None:
             for source in self.messages:
                 if source.message.message_id == item.message.callback_of:
                     source.callbacks -= 1
-        self.look_who_is_done()
+                    self.look_if_done(source)
         self.world.note(item.message, state, *callbacks)
 
-    def look_who_is_done(self) -> None:
+    def look_if_done(self, item: Modelled) -> None:
         """QUE-13: with parallelism 1, not before the callbacks are."""
-        for item in self.messages:
-            queue = self.world.queues.get(item.queue_name)
-            waits = queue is None or queue.parallelism == 1
-            if item.is_final and not (waits and item.callbacks):
-                item.is_done = True
+        queue = self.world.queues.get(item.queue_name)
+        waits = queue is None or queue.parallelism == 1
+        if item.is_final and not (waits and item.callbacks):
+            item.is_done = True
 
     @rule(which=WHICH)
     def fall_due_again(self, which) -> None:
@@ -849,7 +849,10 @@ class GateMachine(RuleBasedStateMachine):
     )
     def change_queue(self, name, parallelism, is_paused) -> None:
         self.world.queue(name, parallelism=parallelism, is_paused=is_paused)
-        self.look_who_is_done()
+        # A change only matters once somebody may start.
+        for item in self.messages:
+            if item.queue_name == name and not is_paused:
+                self.look_if_done(item)
 
     @rule(
         name=KEYS,

@@ -273,6 +273,21 @@ class Watch:
         queue = self.queues.get(message.queue_name)
         tracked.blocks = queue is None or queue.parallelism == 1
 
+    def configure(
+        self, name: str, parallelism: int | None, is_paused: bool | None
+    ) -> None:
+        """A queue is created or changed."""
+        queue = self.queues.setdefault(name, WatchedQueue())
+        if parallelism is not None:
+            queue.parallelism = parallelism
+        if is_paused is not None:
+            queue.is_paused = is_paused
+        if queue.parallelism > 1 and not queue.is_paused:
+            # Nobody waits for callbacks any more (QUE-16).
+            for tracked in self.messages.values():
+                if tracked.message.queue_name == name:
+                    tracked.blocks = False
+
     def check_start(self, tracked: Tracked, now_ms: int) -> None:
         """A delivery starts: nothing may forbid it."""
         assert now_ms >= tracked.due_ms, "too early"
@@ -618,21 +633,11 @@ class Engine(RuleBasedStateMachine):
         is_paused=st.none() | st.booleans(),
     )
     def upsert_queue(self, queue, parallelism, is_paused) -> None:
-        def note() -> None:
-            watched = self.watch.queues.setdefault(queue, WatchedQueue())
-            watched.parallelism = parallelism
-            if is_paused is not None:
-                watched.is_paused = is_paused
-            if parallelism > 1:
-                for tracked in self.watch.messages.values():
-                    if tracked.message.queue_name == queue:
-                        tracked.blocks = False
-
         self.do(
             lambda: self.engine.queues.upsert(
                 queue, parallelism=parallelism, is_paused=is_paused
             ),
-            note,
+            lambda: self.watch.configure(queue, parallelism, is_paused),
         )
 
     @rule(queue=QUEUES, is_paused=st.booleans())
@@ -643,7 +648,7 @@ class Engine(RuleBasedStateMachine):
             return
         self.do(
             lambda: self.engine.queues.set_paused(queue, is_paused),
-            lambda: setattr(self.watch.queues[queue], "is_paused", is_paused),
+            lambda: self.watch.configure(queue, None, is_paused),
         )
 
     # Flow control

@@ -18,19 +18,19 @@ class Api(Protocol):
     token: str
 
 
-def call(api: Api, method: str, path: str, body: bytes = b"", **headers: str) -> Any:
+def call(api: Api, method: str, path: str, body: bytes = b"", /, **headers: str) -> Any:
     """Call the API and return the answer's JSON; ``retry_delay`` is Retry-Delay."""
-    request = Request(api.url + path, data=body, method=method)  # noqa: S310
+    request = Request(api.url + path, data=body, method=method)
     request.add_header("Authorization", f"Bearer {api.token}")
     request.add_header("Content-Type", "application/json")
     for name, value in headers.items():
         request.add_header("Upstash-" + name.replace("_", "-").title(), value)
-    with contextlib.closing(urlopen(request, timeout=10)) as response:  # noqa: S310
+    with contextlib.closing(urlopen(request, timeout=10)) as response:
         text = response.read()
     return json.loads(text) if text else None
 
 
-def publish(api: Api, url: str, value: Any = None, **headers: str) -> str:
+def publish(api: Api, url: str, value: Any = None, /, **headers: str) -> str:
     """Publish JSON, and return the message's id."""
     body = json.dumps(value).encode()
     return call(api, "POST", f"/v2/publish/{url}", body, **headers)["messageId"]

@@ -1,6 +1,7 @@
 """emulator/testing/qemu.py and turning.py: what a test asks an emulator, and tells."""
 
 import asyncio
+import itertools
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
 
@@ -9,7 +10,7 @@ import pytest
 from emulator import Emulator, Settings
 from emulator.core.model import State
 from emulator.errors import Conflict, NotFound, NotIdle
-from emulator.testing import turning
+from emulator.testing import Qemu, turning
 from tests.doubles import T0
 from tests.testing.calls import a_qemu, call, publish
 
@@ -112,7 +113,7 @@ def test_the_default_ladder_of_five_retries_takes_a_day_and_no_time(kit):
 
     assert perf_counter() - began < 1
     times_ms = [request.time_ms - T0 for request in hook.requests]
-    waits_ms = [b - a for a, b in zip(times_ms, times_ms[1:], strict=False)]
+    waits_ms = [b - a for a, b in itertools.pairwise(times_ms)]
     assert waits_ms == [12_182, 148_413, 1_808_042, 22_026_465, 86_400_000]
     assert [request.retried for request in hook.requests] == [0, 1, 2, 3, 4, 5]
 
@@ -185,15 +186,14 @@ async def test_a_test_with_a_loop_turns_the_clock_and_its_loop_goes_on(kit):
     assert kit.assert_delivered(times=1)
 
 
-def test_an_app_that_hangs_costs_its_grace_and_not_its_timeout(monkeypatch):
-    monkeypatch.setattr(turning, "GRACE_S", 0.1)
+def test_an_app_that_hangs_costs_its_grace_and_not_its_timeout():
     emulator = Emulator(Settings(port=0, clock="virtual", start_time_ms=T0))
 
     async def app(scope, receive, send):
+        assert scope["type"] == "http"
         await asyncio.Event().wait()
 
-    with emulator.in_thread() as qemu:
-        qemu._grace_s = 0.1
+    with Qemu(emulator, grace_s=0.1) as qemu:
         qemu.mount("http://app.test", app)
         publish(qemu, "http://app.test/", timeout="1h", retries="0")
         began = perf_counter()
@@ -245,6 +245,7 @@ def test_work_without_end_is_given_up_and_listed(kit, monkeypatch):
     monkeypatch.setattr(turning, "_MOST_JUMPS", 20)
 
     async def app(scope, receive, send):
+        assert scope["type"] == "http"
         await asyncio.to_thread(publish, kit, "http://app.test/", delay="1m")
         await send({"type": "http.response.start", "status": 200})
         await send({"type": "http.response.body"})
