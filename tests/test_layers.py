@@ -138,7 +138,7 @@ LAYERS = (
     Layer(files="pytest_plugin.py", may=("pytest",), lazily=True),
     Layer(
         files="cli/**/*.py",
-        may=("emulator.errors", "emulator.cli", "click"),
+        may=("emulator.errors", "emulator.lines", "emulator.cli", "click"),
         lazily=True,
     ),
     Layer(files="__init__.py", may=(), lazily=True),

@@ -95,7 +95,7 @@ class QemuGroup(HelpfulCommand, click.Group):
         try:
             return super().invoke(ctx)
         except SettingsError as error:
-            from emulator.cli.output import printable
+            from emulator.lines import printable
 
             raise CliError(printable(str(error)), code=ExitCode.SETTINGS) from error
         except KeyboardInterrupt:

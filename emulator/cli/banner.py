@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from emulator.cli.configuration import Configuration
 from emulator.cli.env import format_env
-from emulator.cli.output import format_instant, plural, printable
+from emulator.cli.output import format_instant, plural
 from emulator.cli.settings_file import shown_path
 from emulator.cli.sources import Origin
+from emulator.lines import printable
 
 if TYPE_CHECKING:
     from emulator.core.model import Declared

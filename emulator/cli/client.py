@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from emulator.cli.exit_codes import CliError
-from emulator.cli.output import printable
+from emulator.lines import printable
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse

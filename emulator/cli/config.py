@@ -17,8 +17,9 @@ from emulator.cli import HelpfulCommand
 from emulator.cli.configuration import Configuration, configuration_of
 from emulator.cli.file_keys import key_of
 from emulator.cli.options import source_of, start_options
-from emulator.cli.output import format_instant, printable
+from emulator.cli.output import format_instant
 from emulator.cli.sources import Source
+from emulator.lines import printable
 
 if TYPE_CHECKING:
     from emulator.core.model import Declared

@@ -20,9 +20,10 @@ from emulator.cli import HelpfulCommand
 from emulator.cli.client import ask_health
 from emulator.cli.configuration import Configuration, default_configuration
 from emulator.cli.exit_codes import ExitCode
-from emulator.cli.output import plural, printable
+from emulator.cli.output import plural
 from emulator.cli.settings_file import shown_path
 from emulator.errors import SettingsError
+from emulator.lines import printable
 
 if TYPE_CHECKING:
     from emulator.settings import Settings

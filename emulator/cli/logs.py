@@ -12,8 +12,8 @@ import click
 from emulator.cli import HelpfulCommand
 from emulator.cli.client import call
 from emulator.cli.configuration import server_in_force
-from emulator.cli.lines import Style, format_line, line_of_json
-from emulator.cli.output import plural, printable, wants_color
+from emulator.cli.output import plural, wants_color
+from emulator.lines import Style, format_line, line_of_json, printable
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse

@@ -1,6 +1,6 @@
-"""Text for the terminal: escaped, cut, coloured or not; and the thread that writes it.
+"""Text for the terminal: instants, numbers, colour or not; the thread that writes it.
 
-What others wrote is hostile: it passes ``printable`` on its way out.
+What others wrote is hostile: it passes ``lines.printable`` on its way out.
 """
 
 from __future__ import annotations
@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from itertools import accumulate
 from typing import IO, TYPE_CHECKING
-from unicodedata import combining, east_asian_width
 
 import click
 
@@ -19,56 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Writer",
-    "cut",
     "format_instant",
-    "format_wait",
     "plural",
-    "printable",
     "wants_color",
 ]
-
-
-def printable(text: str) -> str:
-    """Escape whatever isn't a visible character or a space."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character
-        if character.isprintable()
-        else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
-
-
-def cut(text: str, columns: int) -> str:
-    """Shorten a text to a width; East Asian characters take two columns."""
-    if text.isascii() and len(text) <= columns:
-        return text
-    widths = [
-        0 if combining(character) else 1 + (east_asian_width(character) in "WF")
-        for character in text
-    ]
-    if sum(widths) <= columns:
-        return text
-    # One column is for the ellipsis.
-    fitting = sum(total < columns for total in accumulate(widths))
-    return text[:fitting] + "…"
-
-
-def format_wait(wait_ms: int) -> str:
-    """Write a wait as people say it: ``8 ms``, ``12 s``, ``6 min 7 s``, ``1 d 2 h``.
-
-    The two largest units; what is smaller is dropped.
-    """
-    if wait_ms < 1000:
-        return f"{max(wait_ms, 0)} ms"
-    units = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"))
-    parts: list[tuple[int, str]] = []
-    for unit_ms, name in units:
-        count, wait_ms = divmod(wait_ms, unit_ms)
-        if count or parts:
-            parts.append((count, name))
-    return " ".join(f"{count} {name}" for count, name in parts[:2] if count)
 
 
 def format_instant(time_ms: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import IO
 
-from emulator.cli.output import printable
+from emulator.lines import printable
 
 __all__ = [
     "Stop",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from emulator.cli.lines import Line
-from emulator.cli.output import cut, plural, printable
+from emulator.cli.output import plural
+from emulator.lines import Line, cut, printable
 
 if TYPE_CHECKING:
     from emulator.core.reroute import Route

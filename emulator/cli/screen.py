@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
-from emulator.cli.lines import Style, format_line, line_of_entry
 from emulator.cli.output import Writer, plural
 from emulator.cli.remedies import Remedies
+from emulator.lines import Style, format_line, line_of_entry
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

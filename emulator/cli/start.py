@@ -21,9 +21,8 @@ from emulator.cli.banner import banner
 from emulator.cli.client import ask_health
 from emulator.cli.configuration import Configuration, configuration_of
 from emulator.cli.exit_codes import CliError, ExitCode
-from emulator.cli.lines import Style
 from emulator.cli.options import start_options
-from emulator.cli.output import Writer, plural, printable, wants_color
+from emulator.cli.output import Writer, plural, wants_color
 from emulator.cli.process import (
     Stop,
     configure_logging,
@@ -33,6 +32,7 @@ from emulator.cli.process import (
     watch_requests,
 )
 from emulator.cli.screen import RequestLines, Screen
+from emulator.lines import Style, printable
 
 if TYPE_CHECKING:
     import asyncio

@@ -29,11 +29,13 @@ class Dlq:
         clock: Clock,
         commit: Callable[[Transition], None],
         new_message_id: Callable[[], str],
+        check_room_for: Callable[[set[str]], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._commit = commit
         self._new_message_id = new_message_id
+        self._check_room_for = check_room_for
         self._last_ms = 0
         self._count = 0
 
@@ -77,8 +79,13 @@ class Dlq:
     def retry(
         self, entries: Sequence[DlqEntry], overrides: Overrides
     ) -> Sequence[Receipt]:
-        """Make a new message of each entry, and take it out (DLQ-33)."""
+        """Make a new message of each entry, and take it out (DLQ-33).
+
+        Raises ``QuotaExceeded`` if that made too many queues (QUE-19, LIM-7).
+        """
         now_ms = self._clock.now_ms()
+        names = {entry.message.queue_name for entry in entries}
+        self._check_room_for({name for name in names if name is not None})
         not_before_ms = overrides.not_before_ms
         if not_before_ms is None:
             not_before_ms = now_ms + overrides.delay_ms

@@ -121,6 +121,7 @@ class Engine:
             clock=clock,
             commit=self._commit,
             new_message_id=self._new_message_id,
+            check_room_for=self.queues.check_room_for,
         )
         self.schedules = Schedules(
             store=store,

@@ -98,11 +98,13 @@ class Tenants:
         self,
         to_ms: int | None,
         *,
+        by_ms: int | None = None,
         grace_s: float | None = None,
         most_jumps: int | None = None,
     ) -> None:
         """Turn the virtual clock to an instant; with ``None`` until all is idle.
 
+        With ``by_ms`` to the instant so much later than when it is this call's turn.
         Returns when all that fell due has settled. A destination that doesn't answer
         is waited for ``grace_s`` real seconds. Raises ``Conflict`` on a real clock,
         for an instant that has passed, and where there is no end to the work.
@@ -112,6 +114,8 @@ class Tenants:
             raise Conflict("the clock is real and can't be advanced: use a virtual one")
         # Two that turn one clock would each find that the other has turned it.
         async with self._turning:
+            if by_ms is not None:
+                to_ms = clock.now_ms() + by_ms
             if to_ms is not None and to_ms < clock.now_ms():
                 raise Conflict(
                     f"the clock can't go back: it is at {clock.now_ms()}, after {to_ms}"

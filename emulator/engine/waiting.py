@@ -1,7 +1,7 @@
 """Why a message hasn't been delivered yet: what it waits for, in one line.
 
 Reads what the store and the gate know, and changes nothing. For the listing of a clock
-that can't reach idleness.
+that can't reach idleness, and for whoever looks at a message and wonders.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from emulator.core.model import FlowKey, Message, Progress, State
 from emulator.engine.gate import Gate
 from emulator.engine.ports import Clock
 from emulator.engine.store import Store
+from emulator.errors import NotFound
 
 __all__ = ["Waiting"]
 
@@ -29,6 +30,13 @@ class Waiting:
         self._store = store
         self._gate = gate
         self._clock = clock
+
+    def why(self, message_id: str) -> str:
+        """Say what a message waits for. Raises ``NotFound`` for an unknown one."""
+        progress = self._store.progress(message_id, self._clock.now_ms())
+        if progress is None:
+            raise NotFound("message", message_id)
+        return self._why(progress)
 
     def lines(self) -> list[str]:
         """Say it of the messages that aren't final, oldest first.
@@ -46,6 +54,8 @@ class Waiting:
 
     def _why(self, progress: Progress) -> str:
         now_ms = self._clock.now_ms()
+        if progress.is_final:
+            return f"waits for nothing: {progress.state.value}"
         if progress.state is State.ACTIVE:
             return (
                 "its delivery is under way for "

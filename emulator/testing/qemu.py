@@ -240,6 +240,11 @@ class Qemu(Assertions, Turning):
         self.settle()
         return pending_of(self._running.call(lambda: self._running.recorder.pending))
 
+    def why(self, message_id: str) -> str:
+        """Say what a message waits for. Raises ``NotFound`` for an unknown one."""
+        self.settle()
+        return self._running.call(lambda: self._running.engine.waiting.why(message_id))
+
     @property
     def dlq(self) -> list[FailedMessage]:
         """The dead letter queue, oldest first. Reading it counts as looking at it."""
@@ -304,6 +309,7 @@ class Qemu(Assertions, Turning):
 
     def timeline(self) -> str:
         """Write what happened: a line for each entry of the log, as at the terminal."""
+        self.settle()
         recorder, mounts = self._running.recorder, self._running.mounts
         items = self._running.call(lambda: recorder.items)
         return timeline(items, self.now_ms, mounts.errors)

@@ -75,11 +75,12 @@ async def advance_clock(request: web.Request) -> web.Response:
     """
     tenants = request.app[TENANTS]
     order = await read_object(request)
-    to_ms: int | None
+    to_ms: int | None = None
+    by_ms: int | None = None
     match order:
         case {"by": str(by)} if len(order) == 1:
             try:
-                to_ms = tenants.clock.now_ms() + parse_duration_ms(by)
+                by_ms = parse_duration_ms(by)
             except ValueError as error:
                 raise InvalidParameter("by", by, str(error)) from None
         case {"to": int(to)} if len(order) == 1 and not isinstance(to, bool):
@@ -87,12 +88,12 @@ async def advance_clock(request: web.Request) -> web.Response:
                 raise InvalidParameter("to", str(to), "must be a Unix time in ms")
             to_ms = to
         case {"until": "idle"} if len(order) == 1:
-            to_ms = None
+            pass
         case _:
             raise InvalidBody(
                 'must be {"by": "2h"}, {"to": <Unix milliseconds>} or {"until": "idle"}'
             )
-    await tenants.advance(to_ms)
+    await tenants.advance(to_ms, by_ms=by_ms)
     return json_response(_clock(request))
 
 

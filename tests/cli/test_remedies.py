@@ -2,9 +2,9 @@
 
 import pytest
 
-from emulator.cli.lines import Line
 from emulator.cli.remedies import Remedies
 from emulator.core.reroute import Route
+from emulator.lines import Line
 
 
 def a_failure(**changes):

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from emulator.cli.lines import Style
 from emulator.cli.output import Writer
 from emulator.cli.screen import RequestLines, Screen
 from emulator.core import wire
 from emulator.core.model import LogEntry, Message, Responded, State
 from emulator.engine.feed import Feed
+from emulator.lines import Style
 from emulator.settings import Settings
 
 T0 = 1_700_000_000_123

@@ -935,3 +935,18 @@ def test_overriding_a_plain_message_is_publishing_with_the_same_headers(headers)
     publish = parse(*headers)
 
     assert override(*headers).apply(Options(), ()) == (publish.options, publish.header)
+
+
+# The built-in API
+
+
+def test_the_built_in_api_needs_a_callback():
+    """LLM-1: of a publish and of a schedule."""
+    callback = ("Upstash-Callback", "https://a.example/cb")
+    cron = ("Upstash-Cron", "* * * * *")
+
+    with pytest.raises(InvalidHeader, match="Upstash-Callback"):
+        parse(destination="api/llm")
+    with pytest.raises(InvalidHeader, match="Upstash-Callback"):
+        parse_schedule(an_incoming(cron, destination="api/llm"), limits=PAYG, now_ms=T0)
+    assert parse(callback, destination="api/llm").destination.text == "llm"

@@ -335,3 +335,84 @@ async def test_who_waits_for_the_clock_by_himself_is_woken():
     await asyncio.sleep(0)
 
     assert sleeper.done()
+
+
+# Destinations that sleep on the clock
+
+
+class Asleep:
+    """A destination that says that it sleeps on the clock before it answers."""
+
+    def __init__(self, emulator, *delays_ms):
+        self.clock = emulator.clock
+        self.delays_ms = list(delays_ms)
+
+    async def send(self, request):
+        delay_ms = self.delays_ms.pop(0)
+        when_ms = None if delay_ms is None else self.clock.now_ms() + delay_ms
+        await asyncio.sleep(0)
+        await self.clock.sleep_before_answer(asyncio.current_task(), when_ms)
+        return OK
+
+    async def close(self):
+        pass
+
+
+def an_emulator_with_sleepers(*delays_ms):
+    emulator, engine, _ = an_emulator()
+    emulator.transport = Asleep(emulator, *delays_ms)
+    return emulator, engine
+
+
+async def test_a_destination_that_sleeps_answers_at_its_own_instant():
+    """And nobody waits for it in real time: the test's patience is a minute."""
+    emulator, engine = an_emulator_with_sleepers(3000, 1000)
+    publish(engine)
+    publish(engine, delay_ms=500)
+
+    await emulator.tenants.advance(T0 + 10_000)
+
+    assert log(engine, State.DELIVERED) == [
+        (1500, State.DELIVERED),
+        (3000, State.DELIVERED),
+    ]
+
+
+async def test_until_idle_goes_on_to_the_answer_of_a_destination_that_sleeps():
+    emulator, engine = an_emulator_with_sleepers(3000)
+    publish(engine, timeout_ms=HOUR_MS)
+
+    await emulator.tenants.advance(None)
+
+    assert log(engine, State.DELIVERED) == [(3000, State.DELIVERED)]
+    assert after_t0(emulator) == 3000
+
+
+async def test_a_destination_that_sleeps_for_ever_comes_to_its_timeout():
+    """DLV-22."""
+    emulator, engine = an_emulator_with_sleepers(None)
+    publish(engine, timeout_ms=5000, retries=0)
+
+    await emulator.tenants.advance(None)
+
+    assert log(engine, State.ERROR) == [(5000, State.ERROR)]
+    assert after_t0(emulator) == 5000
+
+
+async def test_a_sleep_beyond_the_timeout_is_no_work():
+    emulator, engine = an_emulator_with_sleepers(HOUR_MS)
+    publish(engine, timeout_ms=5000, retries=0)
+
+    await emulator.tenants.advance(None)
+
+    assert log(engine, State.ERROR) == [(5000, State.ERROR)]
+    assert after_t0(emulator) == 5000
+
+
+async def test_the_grace_and_the_number_of_jumps_can_be_chosen():
+    emulator, engine, _ = an_emulator(Hang(), ERROR)
+    publish(engine, timeout_ms=5000, retries=0)
+    publish(engine, delay_ms=1, retries=5)
+
+    with pytest.raises(Conflict, match="after 2 steps"):
+        await emulator.tenants.advance(None, grace_s=0.05, most_jumps=2)

@@ -143,14 +143,14 @@ async def test_what_is_no_longer_kept_is_counted():
     assert items[-1][0] == 6000
 
 
-async def test_a_number_from_another_life_of_the_emulator_is_ignored():
+async def test_after_a_number_from_another_life_all_that_is_kept_is_heard():
     feed = Feed()
     feed.emit("a", entries(1))
 
     subscription = feed.subscribe(after=1000)
     feed.emit("a", entries(2))
 
-    assert [item[0] for item in await batch(subscription)] == [2]
+    assert [item[0] for item in await batch(subscription)] == [1, 2]
     assert subscription.take_dropped() == 0
 
 

@@ -56,8 +56,8 @@ def test_entries_of_one_millisecond_keep_their_causal_order():
     states = [State.CREATED, State.ACTIVE, State.DELIVERED]
     log.extend(LogEntry(T0, state, MESSAGE) for state in states)
 
-    assert [entry.state for _, entry in log.newest_first()] == states[::-1]
-    assert [entry.state for _, entry in log.oldest_first()] == states
+    assert [entry.state for _, entry in log.newest_first(None)] == states[::-1]
+    assert [entry.state for _, entry in log.oldest_first(None)] == states
 
 
 def test_a_page_goes_on_behind_the_last_entry():

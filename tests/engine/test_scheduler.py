@@ -469,6 +469,23 @@ async def test_a_bug_holds_no_slot():
 # Stopping, and cutting off
 
 
+async def test_a_call_that_is_cancelled_from_within_is_a_failed_delivery():
+    """DLV-16: an app in this process may do so. It must not be under way for ever."""
+
+    def give_up(request):
+        raise asyncio.CancelledError
+
+    emulator, engine, _ = an_emulator(give_up, OK)
+    publish(engine, retries=1)
+
+    async with asyncio.timeout(10):
+        await emulator.tenants.advance(None)
+
+    assert errors(engine) == ["the call was cancelled"]
+    assert log(engine)[-1][1] is State.DELIVERED
+    assert engine.scheduler.in_flight == 0
+
+
 async def test_nothing_starts_before_the_start():
     transport = ScriptedTransport()
     emulator = Emulator(

@@ -352,7 +352,7 @@ def test_the_log_is_kept_for_its_retention():
 
     store.apply(Transition(), T0 + RETENTION_MS + 1)
 
-    assert [entry.time_ms for _, entry in store.log.oldest_first()] == [T0 + 1]
+    assert [entry.time_ms for _, entry in store.log.oldest_first(None)] == [T0 + 1]
     assert store.log_horizon_ms(T0 + RETENTION_MS) == T0
 
 

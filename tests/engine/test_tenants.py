@@ -230,3 +230,15 @@ async def test_the_later_of_two_that_turn_the_clock_cannot_turn_it_back():
 
     assert isinstance(refused, Conflict)
     assert emulator.clock.now_ms() == T0 + 4000
+
+
+async def test_two_who_turn_the_clock_on_turn_it_on_by_both():
+    """The second counts from where the first has left it."""
+    emulator = an_emulator()
+
+    await asyncio.gather(
+        emulator.tenants.advance(None, by_ms=7_200_000),
+        emulator.tenants.advance(None, by_ms=3_600_000),
+    )
+
+    assert emulator.clock.now_ms() == T0 + 10_800_000

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.engine.timeline import Timeline
+from emulator.engine.timeline import Timeline, earliest
 
 few = settings(max_examples=60, deadline=None)
 
@@ -144,3 +144,9 @@ def test_a_timeline_answers_as_a_sorted_list_would(steps):
             else:
                 key = timeline.pop_due(value)
                 assert live.pop(key) == expected
+
+
+def test_the_earliest_is_the_first_of_those_that_there_are():
+    assert earliest(None, 3, 2, None) == 2
+    assert earliest(None, None) is None
+    assert earliest() is None

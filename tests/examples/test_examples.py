@@ -414,3 +414,29 @@ async def test_the_app_that_is_told_twice_charges_once(unused_tcp_port, kind):
 
     assert said.count("charged order-7") == 1
     assert sum('"POST /charge' in line for line in said) == 2
+
+
+PYTEST_EXAMPLES = {
+    "retries.py": 4,
+    "schedules.py": 3,
+    "callbacks.py": 2,
+    "with_fastapi.py": 6,
+    "with_flask.py": 3,
+    "with_django.py": 3,
+    "without_pytest.py": 1,
+}
+"""Examples that are tests, and how many."""
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(("name", "count"), PYTEST_EXAMPLES.items())
+async def test_tests_in_the_documents_pass(name, count, tmp_path):
+    shutil.copy(HERE / name, tmp_path)
+    shutil.copy(HERE / "conftest_with_settings.py", tmp_path / "conftest.py")
+    code, output = await run(
+        *(sys.executable, "-m", "pytest", "-q", name, "-o", "asyncio_mode=auto"),
+        cwd=tmp_path,
+    )
+
+    assert code == 0, output
+    assert f"{count} passed" in output

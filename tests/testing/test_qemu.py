@@ -293,6 +293,12 @@ def test_pending_messages_tell_their_state(kit):
     assert [m.due_ms and m.due_ms - T0 for m in kit.messages] == [60_000, 12_182, None]
 
 
+def test_a_message_says_what_it_waits_for(kit):
+    message_id = publish(kit, kit.endpoint().url, delay="1m")
+
+    assert kit.why(message_id) == "its delivery is due in 1m"
+
+
 def test_the_log_has_every_change_of_state(kit):
     """LOG-25."""
     publish(kit, kit.endpoint().url)

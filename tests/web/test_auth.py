@@ -275,3 +275,13 @@ async def test_rotating_keys_leaves_other_users_alone(other):
         after = (await api.get("/v2/keys", user=other)).json
 
     assert after == before
+
+
+@pytest.mark.parametrize("name", ["qstash_token", "QSTASH_TOKEN", "Qstash_Token"])
+async def test_the_token_in_the_query_is_no_filter_however_it_is_spelled(name):
+    """AUTH-2, MSG-26, DLQ-24."""
+    async with serve() as api:
+        for path in ("/v2/messages", "/v2/dlq"):
+            answer = await api.delete(f"{path}?{name}={TOKEN}", user=None)
+
+            assert answer.status == 200, answer.body

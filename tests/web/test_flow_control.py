@@ -607,3 +607,13 @@ async def test_both_limits_must_allow_a_start():
         assert calls(api) == 1
         await api.advance(by="60s")
         assert calls(api) == 2
+
+
+@pytest.mark.parametrize("action", ["pause", "resume", "pin?rate=1", "unpin", "reset"])
+async def test_a_key_is_never_empty(action):
+    """MSG-2, FLC-28: no action makes one without a name."""
+    async with serve() as api:
+        answer = await api.post(f"/v2/flowControl//{action}")
+
+        assert (answer.status, "flowControlKey" in answer.error) == (400, True)
+        assert (await api.get("/v2/flowControl")).json == []

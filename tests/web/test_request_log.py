@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emulator.engine.engine import Engine
 from emulator.web.request_log import REQUEST_LOGGER, request_line
 from tests.web.test_client import serve
 
@@ -72,3 +73,18 @@ async def test_requests_are_not_logged_by_default(caplog):
         await api.events()
 
     assert caplog.records == []
+
+
+async def test_a_mistake_of_ours_is_logged_without_the_caller_s_secrets(
+    monkeypatch, caplog
+):
+    def break_down(engine, publishes):
+        raise ZeroDivisionError("a mistake of ours")
+
+    monkeypatch.setattr(Engine, "publish", break_down)
+    async with serve() as api:
+        answer = await api.post("/v2/publish/http://me:hidden@localhost/?upstash-a=b")
+
+    assert answer.status == 500
+    assert "/v2/publish/http://localhost/" in caplog.text
+    assert "hidden" not in caplog.text

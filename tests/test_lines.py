@@ -1,22 +1,15 @@
-"""The log's lines."""
+"""emulator/lines.py: the log's lines, and the texts in them."""
 
 from base64 import b64encode
 from dataclasses import replace
 from datetime import UTC, timedelta, timezone
+from unicodedata import combining
 
 import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator.cli.lines import (
-    Line,
-    Style,
-    format_line,
-    line_of_entry,
-    line_of_json,
-)
-from emulator.cli.output import printable
 from emulator.core import wire
 from emulator.core.model import (
     LogEntry,
@@ -27,6 +20,16 @@ from emulator.core.model import (
     State,
     TimedOut,
     Unreachable,
+)
+from emulator.lines import (
+    Line,
+    Style,
+    cut,
+    format_line,
+    format_wait,
+    line_of_entry,
+    line_of_json,
+    printable,
 )
 
 T0 = 1_700_000_000_123  # 22:13:20.123 UTC
@@ -356,3 +359,42 @@ def test_no_text_makes_a_line_break_out_or_get_long(
     assert len(text.splitlines()) == 1
     # The id is ours and 13 long; here it may hold escapes.
     assert len(text) <= 100 + 8 + len(printable(texts["message_id"]))
+
+
+# Texts
+
+
+def test_a_cut_text_counts_wide_characters_twice_and_marks_none_at_all():
+    assert cut("日本語", 6) == "日本語"
+    assert cut("日本語", 5) == "日本…"
+    assert cut("e\u0301" * 5, 5) == "e\u0301" * 5
+    assert cut("abcdef", 5) == "abcd…"
+
+
+@given(st.text(max_size=30), st.integers(1, 30))
+def test_a_cut_text_is_never_longer_than_it_may_be(text, columns):
+    shortened = cut(text, columns)
+
+    assert shortened == text or shortened.endswith("…")
+    assert sum(1 for c in shortened if not combining(c)) <= columns
+
+
+@pytest.mark.parametrize(
+    ("wait_ms", "text"),
+    [
+        (-5, "0 ms"),
+        (0, "0 ms"),
+        (999, "999 ms"),
+        (1000, "1 s"),
+        (12_182, "12 s"),
+        (148_413, "2 min 28 s"),
+        (1_808_042, "30 min 8 s"),
+        (3_600_000, "1 h"),
+        (22_026_465, "6 h 7 min"),
+        (3_605_000, "1 h"),
+        (86_400_000, "1 d"),
+        (90_000_000, "1 d 1 h"),
+    ],
+)
+def test_a_wait_is_written_as_people_say_it(wait_ms, text):
+    assert format_wait(wait_ms) == text
