@@ -11,9 +11,9 @@ their own; they commit through the same door.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
-from emulator.core import dedup, flow, ids, lifecycle, rate_limit
+from emulator.core import dedup, ids, lifecycle, rate_limit
+from emulator.core.consequences import with_consequences
 from emulator.core.filters import LogQuery, MessageSelection
 from emulator.core.header_map import HeaderMap
 from emulator.core.limits import Limits
@@ -22,17 +22,13 @@ from emulator.core.model import (
     Destination,
     DestinationKind,
     Endpoint,
-    FlowKey,
     LogEntry,
     Message,
     Outcome,
     Progress,
     Publish,
-    Queue,
     Receipt,
-    Schedule,
     SigningKeys,
-    State,
     Transition,
 )
 from emulator.core.reroute import Route
@@ -155,50 +151,16 @@ class Engine:
     def _commit(self, transition: Transition) -> None:
         """Apply a transition, with what it brings about; then announce it."""
         now_ms = self._clock.now_ms()
-        transition = self._with_consequences(transition, now_ms)
+        transition = with_consequences(
+            transition,
+            queues_now=self._store.queues,
+            flow_keys_now=self._store.flow_keys,
+            schedules_now=self._store.schedules,
+            now_ms=now_ms,
+        )
         self._store.apply(transition, now_ms)
         self._feed.emit(self.user, transition.log)
         self.scheduler.note(transition)
-
-    def _with_consequences(self, transition: Transition, now_ms: int) -> Transition:
-        """Add what messages change beside themselves.
-
-        A new one makes its queue, if that doesn't exist (ENQ-2, QUE-10, QUE-19), and
-        configures its flow-control key (FLC-4, FLC-21); a final one is remembered by
-        the schedule whose last firing made it (SCH-27).
-        """
-        queues: dict[str, Queue] = {}
-        flow_keys: dict[str, FlowKey] = {}
-        schedules: dict[str, Schedule] = {}
-        for progress in transition.progress:
-            message = progress.message
-            if progress.state is State.CREATED:
-                name = message.queue_name
-                if name is not None and name not in self._store.queues:
-                    queues[name] = Queue(
-                        name=name, created_at_ms=now_ms, updated_at_ms=now_ms
-                    )
-                wanted = message.options.flow_control
-                if wanted is not None:
-                    known = flow_keys.get(wanted.key) or self._store.flow_keys.get(
-                        wanted.key
-                    )
-                    configured = flow.configure(known, wanted)
-                    if configured != known:
-                        flow_keys[wanted.key] = configured
-            elif progress.is_final and message.schedule_id is not None:
-                id = message.schedule_id
-                schedule = schedules.get(id) or self._store.schedules.get(id)
-                if schedule is not None and _is_of_last_firing(schedule, message):
-                    schedules[id] = _with_final(schedule, progress)
-        if not (queues or flow_keys or schedules):
-            return transition
-        return replace(
-            transition,
-            queues=(*transition.queues, *queues.values()),
-            flow_keys=(*transition.flow_keys, *flow_keys.values()),
-            schedules=(*transition.schedules, *schedules.values()),
-        )
 
     # Publishing
 
@@ -418,16 +380,3 @@ class Engine:
 def _can_be_cancelled(progress: Progress) -> bool:
     """MSG-15, MSG-24: not when final, nor when cancelled already."""
     return not progress.is_final and not progress.cancel_requested
-
-
-def _is_of_last_firing(schedule: Schedule, message: Message) -> bool:
-    return (message.message_id, None) in schedule.last_states
-
-
-def _with_final(schedule: Schedule, progress: Progress) -> Schedule:
-    message_id = progress.message.message_id
-    states = tuple(
-        (id, progress.state if id == message_id else state)
-        for id, state in schedule.last_states
-    )
-    return replace(schedule, last_states=states)

@@ -6,9 +6,8 @@ In which order their messages are delivered is decided in ``queue_lines.py``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
-from emulator.core import lifecycle
+from emulator.core import lifecycle, queues
 from emulator.core.limits import Limits
 from emulator.core.model import Queue, Transition
 from emulator.engine.ports import Clock
@@ -52,16 +51,15 @@ class Queues:
         Without ``parallelism`` it is 1, also for a queue that exists; without
         ``is_paused`` that stays as it is. Raises ``QuotaExceeded`` (QUE-4).
         """
-        now_ms = self._clock.now_ms()
         before = self._store.queues.get(name)
         if before is None:
             self.check_room_for({name})
-            before = Queue(name=name, created_at_ms=now_ms, updated_at_ms=now_ms)
-        queue = replace(
+        queue = queues.upsert(
             before,
-            updated_at_ms=now_ms,
-            parallelism=1 if parallelism is None else parallelism,
-            is_paused=before.is_paused if is_paused is None else is_paused,
+            name,
+            parallelism=parallelism,
+            is_paused=is_paused,
+            now_ms=self._clock.now_ms(),
         )
         limit = self._limits.max_queue_parallelism
         if limit is not None and queue.parallelism > limit:
@@ -71,8 +69,8 @@ class Queues:
 
     def set_paused(self, name: str, is_paused: bool) -> None:
         """Pause or resume a queue; repeating it is harmless (QUE-9, QUE-17)."""
-        queue = replace(
-            self._known(name), is_paused=is_paused, updated_at_ms=self._clock.now_ms()
+        queue = queues.set_paused(
+            self._known(name), is_paused, now_ms=self._clock.now_ms()
         )
         self._commit(Transition(queues=(queue,)))
 

@@ -1,7 +1,7 @@
 """The verbs of schedules, and what happens when one fires (contract section 16).
 
-When a cron expression fires next is decided in ``core/cron.py``, and the scheduler
-calls ``fire`` at that instant.
+What becomes of a schedule is decided in ``core/schedules.py``; the scheduler calls
+``fire`` when one is due.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from emulator.core import cron
+from emulator.core import schedules
 from emulator.core.limits import Limits
 from emulator.core.model import Publish, Schedule, Transition
 from emulator.engine.ports import Clock
@@ -42,24 +42,18 @@ class Schedules:
         self._produce = produce
         self._new_id = new_id
 
-    def put(self, publish: Publish, cron_text: str, schedule_id: str | None) -> str:
+    def put(self, publish: Publish, expression: str, schedule_id: str | None) -> str:
         """Create a schedule, or replace the one of that id (SCH-8); return its id.
 
-        A replaced one keeps its creation time and its pause (SCH-9), and nothing
-        else. Raises ``QuotaExceeded`` (SCH-11).
+        Raises ``QuotaExceeded`` (SCH-11).
         """
         now_ms = self._clock.now_ms()
         before = None if schedule_id is None else self._store.schedules.get(schedule_id)
         limit = self._limits.max_schedules
         if before is None and limit is not None and len(self._store.schedules) >= limit:
             raise QuotaExceeded("maxSchedules", limit, status=412)
-        schedule = Schedule(
-            schedule_id=schedule_id or self._new_id(),
-            cron=cron_text,
-            publish=publish,
-            created_at_ms=now_ms if before is None else before.created_at_ms,
-            is_paused=before is not None and before.is_paused,
-            next_fire_ms=_next_fire_ms(cron_text, now_ms),
+        schedule = schedules.put(
+            before, schedule_id or self._new_id(), publish, expression, now_ms=now_ms
         )
         self._commit(Transition(schedules=(schedule,)))
         return schedule.schedule_id
@@ -69,10 +63,7 @@ class Schedules:
         schedule = self._store.schedules.get(schedule_id)
         if schedule is None:
             raise NotFound("schedule", schedule_id)
-        now_ms = self._clock.now_ms()
-        if schedule.next_fire_ms > now_ms:
-            return schedule
-        return replace(schedule, next_fire_ms=_next_fire_ms(schedule.cron, now_ms))
+        return schedules.brought_forward(schedule, now_ms=self._clock.now_ms())
 
     def list(self) -> Sequence[Schedule]:
         """Return every schedule, in order of creation."""
@@ -89,37 +80,15 @@ class Schedules:
             self._commit(Transition(schedules_removed=(schedule_id,)))
 
     def fire(self, schedule_id: str) -> None:
-        """Publish what a schedule publishes, and set its next instant (SCH-32).
-
-        If that isn't possible, no message is made, and the schedule says why; it
-        goes on, and a later success clears the error (SCH-33).
-        """
+        """Publish what a schedule publishes, and set its next instant (SCH-32)."""
         now_ms = self._clock.now_ms()
-        schedule = replace(
-            self._store.schedules[schedule_id],
-            last_fire_ms=now_ms,
-            last_states=(),
-            error=None,
-        )
-        schedule = replace(schedule, next_fire_ms=_next_fire_ms(schedule.cron, now_ms))
+        schedule = self._store.schedules[schedule_id]
         try:
             produced = self._produce(schedule.publish, schedule_id)
         except RequestError as error:
-            self._commit(Transition(schedules=(replace(schedule, error=str(error)),)))
+            after = schedules.failed(schedule, str(error), now_ms=now_ms)
+            self._commit(Transition(schedules=(after,)))
             return
-        states = tuple(
-            (progress.message.message_id, None) for progress in produced.progress
-        )
-        self._commit(
-            Transition.merge(
-                [
-                    produced,
-                    Transition(schedules=(replace(schedule, last_states=states),)),
-                ]
-            )
-        )
-
-
-def _next_fire_ms(expression: str, after_ms: int) -> int:
-    fire_ms = cron.next_fire_ms(expression, after_ms)
-    return cron.NEVER_MS if fire_ms is None else fire_ms
+        message_ids = [item.message.message_id for item in produced.progress]
+        after = schedules.fired(schedule, message_ids, now_ms=now_ms)
+        self._commit(Transition.merge([produced, Transition(schedules=(after,))]))

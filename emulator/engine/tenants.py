@@ -68,6 +68,7 @@ class Tenants:
         self.feed = feed
         self.faults = faults
         self._turning = asyncio.Lock()
+        self._is_held = False
 
     def access(self, token: str) -> Access | None:
         """Return what a token opens; takes as long for every token."""
@@ -93,6 +94,16 @@ class Tenants:
         self.faults.reset()
         for engine in self.engines:
             engine.reset()
+
+    def hold(self) -> None:
+        """From now on deliver only while the clock is being turned.
+
+        So that whoever turns it does nothing else meanwhile: a test, for one, whose
+        own steps and its app's deliveries would otherwise happen at once.
+        """
+        self._is_held = True
+        for engine in self.engines:
+            engine.scheduler.stop()
 
     async def advance(
         self,
@@ -121,10 +132,18 @@ class Tenants:
                     f"the clock can't go back: it is at {clock.now_ms()}, after {to_ms}"
                 )
             schedulers = [engine.scheduler for engine in self.engines]
-            await advance(
-                clock,
-                schedulers,
-                to_ms=to_ms,
-                grace_s=grace_s,
-                most_jumps=most_jumps,
-            )
+            if self._is_held:
+                for scheduler in schedulers:
+                    scheduler.start()
+            try:
+                await advance(
+                    clock,
+                    schedulers,
+                    to_ms=to_ms,
+                    grace_s=grace_s,
+                    most_jumps=most_jumps,
+                )
+            finally:
+                if self._is_held:
+                    for scheduler in schedulers:
+                        scheduler.stop()

@@ -1,8 +1,9 @@
 """Qemu: an emulator inside a test, from synchronous code, with a clock to turn.
 
 The emulator runs in a thread and a loop of its own; each method here posts to it and
-waits. Whatever is read on a virtual clock is read once all that is due at its present
-instant has happened, so that a test never races with a delivery.
+waits. On a virtual clock nothing is delivered but while the test waits: for a turn of
+the clock, or for what it reads, which is read once all that is due at the present
+instant has happened. So a test and its app's deliveries never happen at once.
 
 Nothing here knows of pytest: the plugin makes one of these for each test.
 """
@@ -19,7 +20,7 @@ from emulator.core.faults import Fault, FaultKind
 from emulator.core.filters import DlqQuery
 from emulator.core.forgery import Variant, sign_variant
 from emulator.core.headers import Overrides
-from emulator.core.model import DlqEntry, LogEntry, Schedule, UrlGroup
+from emulator.core.model import DlqEntry, LogEntry, Schedule, TimedOut, UrlGroup
 from emulator.engine.entropy import SystemEntropy
 from emulator.errors import NotFound
 from emulator.testing.answers import UNSET, script
@@ -49,6 +50,11 @@ if TYPE_CHECKING:
 __all__ = ["Qemu"]
 
 _EVERYTHING = DlqQuery(count=None)
+
+_BLOCKED = """
+
+A delivery timed out, and the test's own event loop stood still while it waited.
+If the destination lives in that loop: await qemu.aio.advance(…)."""
 
 
 class Qemu(Assertions, Turning):
@@ -312,7 +318,9 @@ class Qemu(Assertions, Turning):
         self.settle()
         recorder, mounts = self._running.recorder, self._running.mounts
         items = self._running.call(lambda: recorder.items)
-        return timeline(items, self.now_ms, mounts.errors)
+        text = timeline(items, self.now_ms, mounts.errors)
+        timed_out = any(isinstance(item.entry.outcome, TimedOut) for item in items)
+        return text + _BLOCKED if timed_out and self._has_blocked_a_loop else text
 
     def complaints(self) -> list[str]:
         """Say what a careful test shouldn't leave behind.

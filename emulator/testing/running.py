@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from emulator.core.explain import explain
 from emulator.core.explain_text import Explanation
-from emulator.engine.clock import SystemClock
+from emulator.engine.clock import SystemClock, VirtualClock
 from emulator.engine.engine import Engine
 from emulator.engine.ports import Clock
 from emulator.testing.endpoints import EndpointServer
@@ -72,7 +72,7 @@ class RunningEmulator:
             raise RuntimeError("the emulator is running already")
         self._thread = LoopThread("qemu")
         try:
-            self._thread.run(self.emulator.start())
+            self._thread.run(self._start())
         except BaseException:
             self._thread.stop()
             self._thread = None
@@ -106,6 +106,11 @@ class RunningEmulator:
             coroutine.close()
             raise RuntimeError("the emulator isn't running")
         return self._thread.run(coroutine)
+
+    async def _start(self) -> None:
+        await self.emulator.start()
+        if isinstance(self.emulator.clock, VirtualClock):
+            self.emulator.tenants.hold()
 
     def _start_nothing_more(self) -> None:
         for engine in self.emulator.tenants.engines:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -41,6 +42,8 @@ class Turning:
     _running: RunningEmulator
     _grace_s: float = GRACE_S
     _is_turning = False
+    _has_blocked_a_loop = False
+    """The clock was turned from within an event loop, which stood still meanwhile."""
 
     @property
     def is_virtual(self) -> bool:
@@ -68,14 +71,14 @@ class Turning:
         Returns when all that fell due on the way has happened, in order, each thing
         at its own instant. Raises ``Conflict`` on a real clock.
         """
-        self._turn(self.now_ms + parse_duration(by))
+        self._turn(by_ms=parse_duration(by))
 
     def advance_to(self, instant: Instant) -> None:
         """Turn the clock to a ``datetime``, the same in ISO 8601, or Unix ms.
 
         Raises ``Conflict`` for an instant that has passed.
         """
-        self._turn(parse_instant(instant))
+        self._turn(to_ms=parse_instant(instant))
 
     def settle(self) -> None:
         """Let happen what is due at this very instant. The clock stays where it is.
@@ -83,7 +86,7 @@ class Turning:
         Does nothing on a real clock, where nothing waits to be let.
         """
         if self._may_settle():
-            self._turn(self.now_ms)
+            self._turn(by_ms=0)
 
     def run_until_idle(
         self, *, within: Duration = "30s", allow_waiting: bool = False
@@ -97,7 +100,7 @@ class Turning:
         """
         if self.is_virtual:
             try:
-                self._turn(None)
+                self._turn()
             except Conflict as error:
                 raise self._not_idle(str(error)) from None
         else:
@@ -110,12 +113,17 @@ class Turning:
         if not allow_waiting and self._running.emulator.pending:
             raise self._not_idle("not idle, and time alone changes nothing")
 
-    def _turn(self, to_ms: int | None) -> None:
+    def _turn(self, to_ms: int | None = None, by_ms: int | None = None) -> None:
         tenants = self._running.emulator.tenants
         self._is_turning = True
+        with suppress(RuntimeError):
+            asyncio.get_running_loop()
+            self._has_blocked_a_loop = True
         try:
             self._running.run(
-                tenants.advance(to_ms, grace_s=self._grace_s, most_jumps=_MOST_JUMPS)
+                tenants.advance(
+                    to_ms, by_ms=by_ms, grace_s=self._grace_s, most_jumps=_MOST_JUMPS
+                )
             )
         finally:
             self._is_turning = False

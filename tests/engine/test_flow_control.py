@@ -348,7 +348,7 @@ async def test_a_key_exists_once_a_publish_with_it_is_accepted(delay_ms):
 
     key = view(engine).key
     assert (key.rate, key.period_s, key.parallelism) == (5, 60, 2)
-    assert not (key.is_paused or key.is_pinned_rate or key.is_pinned_parallelism)
+    assert not any((key.is_paused, key.is_pinned_rate, key.is_pinned_parallelism))
 
 
 async def test_an_unknown_key_is_not_found():
@@ -556,7 +556,7 @@ async def test_a_message_behind_a_cancelled_one_is_not_forgotten():
     transport.script = [OK]
     await turn(emulator, 40_000)
 
-    assert [name for _, name in starts(engine)][-2:] == ["k2", "j1"]
+    assert {name for _, name in starts(engine)[-2:]} == {"k2", "j1"}
     assert engine.pending == 0
 
 
@@ -882,7 +882,7 @@ async def test_a_callback_without_a_key_is_not_held_by_that_of_its_source():
 
 
 async def test_what_a_schedule_produces_obeys_its_key():
-    """FLC-1: 30 seconds in one, so every second firing waits for the next."""
+    """FLC-1: it fires every 60 seconds, and one may start every 90."""
     emulator, engine, _ = an_emulator()
     flow_control = FlowControl(key="k", rate=1, period_s=90)
     engine.schedules.put(

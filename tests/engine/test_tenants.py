@@ -242,3 +242,22 @@ async def test_two_who_turn_the_clock_on_turn_it_on_by_both():
     )
 
     assert emulator.clock.now_ms() == T0 + 10_800_000
+
+
+async def test_held_engines_deliver_only_while_the_clock_is_turned():
+    transport = ScriptedTransport()
+    emulator = Emulator(
+        Settings(clock="virtual", start_time_ms=T0), transport=transport
+    )
+    engine = emulator.tenants.engines[0]
+    engine.start()
+    emulator.tenants.hold()
+    engine.publish([a_publish()])
+    await asyncio.sleep(0)
+    assert transport.requests == []
+    await emulator.tenants.advance(T0)
+    engine.publish([a_publish()])
+    await asyncio.sleep(0)
+
+    assert len(transport.requests) == 1
+    assert engine.pending == 1

@@ -19,6 +19,6 @@ class Orders(unittest.TestCase):
         )
 
         self.qemu.advance("59m")
-        self.assertEqual(hook.requests, [])
+        assert hook.requests == []
         self.qemu.advance("1m")
-        self.assertEqual(hook.last.json(), {"order": 7})
+        assert hook.last.json() == {"order": 7}

@@ -183,6 +183,7 @@ def test_a_bare_app_that_raises_is_answered_for_with_500(kit):
     kit.mount("http://asgi.test", asgi)
     kit.mount("http://wsgi.test", wsgi)
     publish(kit, "http://asgi.test/", retries="0")
+    kit.settle()
     publish(kit, "http://wsgi.test/", retries="0")
 
     assert [(m.status, m.response_body) for m in kit.dlq] == [

@@ -460,3 +460,49 @@ def test_the_timeline_has_a_line_for_each_entry_and_the_day_where_it_changes(kit
         "ERROR",
         "RETRY",
     ]
+
+
+def test_nothing_is_delivered_but_while_the_test_waits_for_it(kit):
+    """A test's own steps and its app's deliveries don't happen at once."""
+    calls = []
+
+    async def app(scope, receive, send):
+        assert scope["type"] == "http"
+        calls.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body"})
+
+    kit.mount("http://app.test", app)
+    publish(kit, "http://app.test/first")
+    publish(kit, "http://app.test/second")
+    assert kit.emulator.in_flight == 0
+    assert calls == []
+    kit.settle()
+
+    assert calls == ["/first", "/second"]
+
+
+def test_a_turn_of_the_clock_over_http_delivers_as_well(kit):
+    publish(kit, kit.endpoint().url, delay="1m")
+    call(kit, "POST", "/_qemu/clock/advance", b'{"by": "1m"}')
+
+    assert [entry.state for entry in kit.log][-1] is State.DELIVERED
+
+
+async def test_a_destination_in_the_loop_that_a_turn_blocks_is_explained(kit):
+    kit._grace_s = 0.1
+    async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        publish(kit, f"http://127.0.0.1:{port}/hook", timeout="1s", retries="0")
+        kit.run_until_idle()
+
+    assert kit.dlq
+    assert "await qemu.aio.advance" in kit.timeline()
+
+
+def test_a_timeout_of_a_test_without_a_loop_needs_no_such_explanation(kit):
+    publish(kit, kit.endpoint(hang=True).url, timeout="1s", retries="0")
+    kit.run_until_idle()
+
+    assert kit.dlq
+    assert "qemu.aio" not in kit.timeline()
