@@ -78,7 +78,7 @@ class Line:
     callback_of: str | None = None
 
     origin: str = ""
-    """What brought the message about: ``queue emails``, ``schedule scd_…``."""
+    """What brought the message about or holds it: ``queue emails``, ``key k``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +100,7 @@ def line_of_entry(entry: LogEntry) -> Line:
     message, outcome = entry.message, entry.outcome
     response = outcome if isinstance(outcome, Responded) else None
     failed = entry.state is State.ERROR
+    flow = message.options.flow_control
     return Line(
         time_ms=entry.time_ms,
         state=entry.state.value,
@@ -116,7 +117,12 @@ def line_of_entry(entry: LogEntry) -> Line:
         is_redacted=message.options.redaction is not None,
         dlq_id=entry.dlq_id,
         callback_of=message.callback_of,
-        origin=_origin(message.queue_name, message.url_group_name, message.schedule_id),
+        origin=_origin(
+            message.queue_name,
+            message.url_group_name,
+            message.schedule_id,
+            None if flow is None else flow.key,
+        ),
     )
 
 
@@ -147,7 +153,10 @@ def line_of_json(entry: Mapping[str, Any]) -> Line:
         dlq_id=entry.get("dlqId"),
         callback_of=entry.get("callbackOf"),
         origin=_origin(
-            entry.get("queueName"), entry.get("topicName"), entry.get("scheduleId")
+            entry.get("queueName"),
+            entry.get("topicName"),
+            entry.get("scheduleId"),
+            entry.get("flowControlKey"),
         ),
     )
 
@@ -271,8 +280,15 @@ def _excerpt(line: Line, took: str) -> str:
     return f': "{cut(printable(text[:_EXCERPT_CHARACTERS]), room)}"'
 
 
-def _origin(queue: str | None, url_group: str | None, schedule: str | None) -> str:
-    parts = (("queue", queue), ("URL group", url_group), ("schedule", schedule))
+def _origin(
+    queue: str | None, url_group: str | None, schedule: str | None, key: str | None
+) -> str:
+    parts = (
+        ("queue", queue),
+        ("URL group", url_group),
+        ("schedule", schedule),
+        ("key", key),
+    )
     return "  ".join(f"{word} {name}" for word, name in parts if name)
 
 

@@ -19,7 +19,7 @@ import click
 from emulator.cli import HelpfulCommand
 from emulator.cli.client import ask_health
 from emulator.cli.configuration import Configuration, default_configuration
-from emulator.cli.exit_codes import ExitCode
+from emulator.cli.exit_codes import CliError, ExitCode
 from emulator.cli.output import plural
 from emulator.cli.settings_file import shown_path
 from emulator.errors import SettingsError
@@ -32,12 +32,14 @@ __all__ = [
     "Check",
     "Verdict",
     "check_destination",
+    "check_environment",
     "check_keys",
     "check_loopback",
     "check_port",
     "check_proxies",
     "check_python",
     "check_time_zones",
+    "check_token",
     "doctor",
     "format_check",
     "in_time",
@@ -190,6 +192,56 @@ def check_keys(configuration: Configuration) -> Check:
     )
 
 
+def check_environment(settings: Settings, environ: Mapping[str, str]) -> Check:
+    """Would an SDK in this environment call the qemu of these settings?"""
+    from urllib.parse import urlsplit
+
+    given = environ.get("QSTASH_URL", "").strip()
+    if not given:
+        return Check("QSTASH_URL", Verdict.OK, "not set here")
+    shown = printable(given[:200])
+    ours = settings.url_at(settings.port)
+    remedy = f'Set it to {ours}: eval "$(qemu env --format shell)"'
+    try:
+        parts, our_parts = urlsplit(given), urlsplit(ours)
+        place = parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        return Check("QSTASH_URL", Verdict.FAIL, f"{shown} is not a URL", remedy)
+    if place[0] not in ("http", "https") or not place[1]:
+        return Check("QSTASH_URL", Verdict.FAIL, f"{shown} is not a URL", remedy)
+    if parts.path not in ("", "/"):
+        detail = f"{shown} has a path; the SDKs add their own"
+        return Check("QSTASH_URL", Verdict.FAIL, detail, remedy)
+    loopback = ("127.0.0.1", "localhost", "::1")
+    names = loopback if our_parts.hostname in loopback else (our_parts.hostname,)
+    if place[0] != "http" or place[1] not in names or place[2] != our_parts.port:
+        detail = f"{shown} is not this qemu"
+        return Check("QSTASH_URL", Verdict.WARN, detail, remedy)
+    return Check("QSTASH_URL", Verdict.OK, shown)
+
+
+def check_token(settings: Settings) -> Check | None:
+    """Does the qemu that runs know the token in force here? ``None``: none runs."""
+    from emulator.cli.client import call
+
+    url = settings.url_at(settings.port)
+    if settings.port == 0 or ask_health(url, timeout_s=_CONNECT_TIMEOUT_S) is None:
+        return None
+    user = settings.users[0]
+    headers = [("Authorization", f"Bearer {user.token}")]
+    try:
+        call(
+            url, "GET", "/v2/keys", headers=headers, timeout_s=_CONNECT_TIMEOUT_S
+        ).close()
+    except CliError as error:
+        if "401" not in str(error):
+            return None
+        detail = f"the qemu at {url} doesn't know the token in force here"
+        remedy = "Unset QSTASH_TOKEN, or start qemu with the same one."
+        return Check("token", Verdict.FAIL, detail, remedy)
+    return Check("token", Verdict.OK, "the running qemu knows it")
+
+
 def check_destination(url: str) -> Check:
     """Does anything listen where a message would be delivered?"""
     import socket
@@ -259,6 +311,11 @@ def _examine(args: list[str], destination: str | None) -> list[Check]:
     checks.append(check_time_zones())
     if configuration is not None:
         checks.append(check_keys(configuration))
+        settings = configuration.settings
+        checks.append(check_environment(settings, os.environ))
+        token = check_token(settings)
+        if token is not None:
+            checks.append(token)
     if destination is not None:
         name = f"destination {printable(destination[:200])}"
         checks.append(in_time(name, lambda: check_destination(destination), _TIMEOUT_S))

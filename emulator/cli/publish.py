@@ -20,7 +20,7 @@ __all__ = ["publish"]
 @click.command(
     "publish",
     cls=HelpfulCommand,
-    help="Publish one message to URL and print its id.",
+    help="Publish one message to URL, or to a URL group, and print its id.",
     examples=(
         """qemu publish http://localhost:3000/api/hook -d '{"hello":"world"}'""",
         "qemu publish http://localhost:3000/api/hook -d @order.json --delay 10s",
@@ -85,7 +85,8 @@ def publish(
         receipts = json.load(response)
     # A URL group's answer is an array (PUB-41).
     for receipt in receipts if isinstance(receipts, list) else [receipts]:
-        click.echo(receipt["messageId"])
+        # With Upstash-Cron it is a schedule that was made (SCH-1).
+        click.echo(receipt.get("messageId") or receipt["scheduleId"])
 
 
 def _body(data: str | None) -> bytes:

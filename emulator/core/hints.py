@@ -26,6 +26,13 @@ _VERIFY = "qemu verify says what is wrong with a signature"
 
 _REFUSALS = (400, 401, 403)
 
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+_REDIRECTED = (
+    "the app redirects, and QStash follows no redirect: publish to the URL that it "
+    "redirects to (look at the scheme and at a slash at the end)"
+)
+
 # The first that is found counts: what an SDK says of itself before what an app might.
 _HINTS = (
     (
@@ -59,10 +66,12 @@ _LIKELY = re.compile("signature|qstash|upstash")
 
 
 def hint_for(entry: LogEntry) -> str | None:
-    """Say what to look at, if a delivery failed at what looks like a verifier."""
+    """Say what to look at, if a delivery was redirected, or failed at a verifier."""
     outcome = entry.outcome
     if entry.state is not State.ERROR or not isinstance(outcome, Responded):
         return None
+    if outcome.status in _REDIRECTS:
+        return _REDIRECTED
     # Case doesn't matter, and any charset has these words in ASCII.
     text = outcome.body[:_MAX_BODY_BYTES].decode("latin-1").lower()
     for pattern, hint in _HINTS:

@@ -364,6 +364,11 @@ class LogEntry:
     dlq_id: str | None = None
     """On FAILED."""
 
+    @property
+    def body_bytes(self) -> int:
+        """How long the bodies are that it shows: the message's, and the answer's."""
+        return _body_bytes(self.message, self.outcome)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DlqEntry:
@@ -378,6 +383,16 @@ class DlqEntry:
     retried: int
 
     outcome: Outcome
+
+    @property
+    def body_bytes(self) -> int:
+        """How long the bodies are that it shows: the message's, and the answer's."""
+        return _body_bytes(self.message, self.outcome)
+
+
+def _body_bytes(message: Message, outcome: Outcome | None) -> int:
+    answer = len(outcome.body) if isinstance(outcome, Responded) else 0
+    return len(message.body) + answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from emulator.core import ids, lifecycle
 from emulator.core.filters import DlqQuery
 from emulator.core.headers import Overrides
 from emulator.core.model import DlqEntry, Receipt, Transition
+from emulator.engine.log import MAX_PAGE_BYTES
 from emulator.engine.ports import Clock
 from emulator.engine.store import Store
 from emulator.errors import NotFound
@@ -61,10 +62,12 @@ class Dlq:
         if query.latest_first:
             entries = reversed(tuple(entries))
         page: list[DlqEntry] = []
+        room_bytes = MAX_PAGE_BYTES
         for entry in entries:
             if not query.is_beyond_cursor(entry) or not query.matches(entry):
                 continue
-            if len(page) == query.count:
+            room_bytes -= entry.body_bytes
+            if len(page) == query.count or (page and room_bytes < 0):
                 return page, page[-1].dlq_id
             page.append(entry)
         return page, None

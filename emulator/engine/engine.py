@@ -38,6 +38,7 @@ from emulator.engine.faults import FaultScript, FaultyDelivery
 from emulator.engine.feed import Feed
 from emulator.engine.flow_control import FlowControl
 from emulator.engine.gate import Gate
+from emulator.engine.log import MAX_PAGE_BYTES
 from emulator.engine.ports import Clock, Entropy, Transport
 from emulator.engine.queues import Queues
 from emulator.engine.scheduler import Scheduler
@@ -310,11 +311,13 @@ class Engine:
         )
         horizon_ms = self._store.log_horizon_ms(self._clock.now_ms())
         page: list[LogEntry] = []
+        room_bytes = MAX_PAGE_BYTES
         last = ""
         for sequence, entry in entries:
             if entry.time_ms < horizon_ms or not query.matches(entry):
                 continue
-            if len(page) == query.count:
+            room_bytes -= entry.body_bytes
+            if len(page) == query.count or (page and room_bytes < 0):
                 return page, last
             page.append(entry)
             last = ids.stamp(entry.time_ms, sequence)

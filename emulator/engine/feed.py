@@ -20,6 +20,9 @@ __all__ = ["Feed", "FeedItem", "Subscription"]
 _QUEUE_LENGTH = 20_000
 _KEPT = 5_000
 
+_MAX_BODY_BYTES = 1 << 26
+"""Of what waits for one listener, and of what is kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class FeedItem:
@@ -38,6 +41,7 @@ class Subscription:
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._items: deque[FeedItem] = deque()
+        self._body_bytes = 0
         self._dropped = 0
         self._arrived = asyncio.Event()
         self._is_closed = False
@@ -64,6 +68,7 @@ class Subscription:
             await self._arrived.wait()
         items = list(self._items)
         self._items.clear()
+        self._body_bytes = 0
         return items
 
     def take_dropped(self) -> int:
@@ -79,8 +84,11 @@ class Subscription:
 
     def put(self, item: FeedItem) -> None:
         """Take an item in; drop the oldest if there is no room."""
-        if len(self._items) >= _QUEUE_LENGTH:
-            self._items.popleft()
+        self._body_bytes += item.entry.body_bytes
+        while self._items and (
+            len(self._items) >= _QUEUE_LENGTH or self._body_bytes > _MAX_BODY_BYTES
+        ):
+            self._body_bytes -= self._items.popleft().entry.body_bytes
             self._dropped += 1
         self._items.append(item)
         self._arrived.set()
@@ -95,7 +103,8 @@ class Feed:
 
     def __init__(self) -> None:
         self._subscriptions: set[Subscription] = set()
-        self._kept: deque[FeedItem] = deque(maxlen=_KEPT)
+        self._kept: deque[FeedItem] = deque()
+        self._kept_body_bytes = 0
         self._next = 1
 
     def emit(self, user: str, entries: Iterable[LogEntry]) -> None:
@@ -103,9 +112,17 @@ class Feed:
         for entry in entries:
             item = FeedItem(self._next, user, entry)
             self._next += 1
-            self._kept.append(item)
+            self._keep(item)
             for subscription in self._subscriptions:
                 subscription.put(item)
+
+    def _keep(self, item: FeedItem) -> None:
+        self._kept_body_bytes += item.entry.body_bytes
+        while self._kept and (
+            len(self._kept) >= _KEPT or self._kept_body_bytes > _MAX_BODY_BYTES
+        ):
+            self._kept_body_bytes -= self._kept.popleft().entry.body_bytes
+        self._kept.append(item)
 
     def subscribe(self, after: int | None = None) -> Subscription:
         """Listen from now on; or from just ``after`` a sequence number.
@@ -127,6 +144,11 @@ class Feed:
     def add(self, subscription: Subscription) -> None:
         """Announce to a listener of one's own making, from now on."""
         self._subscriptions.add(subscription)
+
+    def forget(self) -> None:
+        """Keep nothing of what was announced. Whoever listens has it already."""
+        self._kept.clear()
+        self._kept_body_bytes = 0
 
     def remove(self, subscription: Subscription) -> None:
         """Announce nothing more to a listener."""

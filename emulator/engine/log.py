@@ -1,7 +1,8 @@
 """The log of one user: every change of every message's state, in order.
 
-Bounded by count and by age; the oldest go first (LOG-11). An entry's sequence
-number never changes, so a cursor made of it is stable (FMT-17).
+Bounded by count, by age, and by the length of the bodies; the oldest go first
+(LOG-11). An entry's sequence number never changes, so a cursor made of it is
+stable (FMT-17).
 """
 
 from __future__ import annotations
@@ -11,32 +12,48 @@ from collections.abc import Iterable, Iterator
 
 from emulator.core.model import LogEntry
 
-__all__ = ["Log"]
+__all__ = ["MAX_PAGE_BYTES", "Log"]
+
+MAX_PAGE_BYTES = 1 << 24
+"""Of bodies, in one page of a listing: making its JSON lets nothing else run."""
+
+_MAX_BODY_BYTES = 1 << 29
+"""A body counts once for each entry that shows it: about a third is in memory."""
 
 
 class Log:
     """Log entries, numbered from 0."""
 
-    def __init__(self, max_entries: int) -> None:
+    def __init__(
+        self, max_entries: int, *, max_body_bytes: int = _MAX_BODY_BYTES
+    ) -> None:
         self._entries: deque[LogEntry] = deque()
         self._max_entries = max_entries
+        self._max_body_bytes = max_body_bytes
+        self._body_bytes = 0
         self._first = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def extend(self, entries: Iterable[LogEntry]) -> None:
-        """Append entries, and drop the oldest above the bound."""
-        self._entries.extend(entries)
-        while len(self._entries) > self._max_entries:
-            self._entries.popleft()
-            self._first += 1
+        """Append entries, and drop the oldest above the bounds."""
+        for entry in entries:
+            self._entries.append(entry)
+            self._body_bytes += entry.body_bytes
+        while len(self._entries) > self._max_entries or (
+            self._body_bytes > self._max_body_bytes and len(self._entries) > 1
+        ):
+            self._drop_oldest()
 
     def expire(self, before_ms: int) -> None:
         """Drop the entries at the old end that are older than an instant."""
         while self._entries and self._entries[0].time_ms < before_ms:
-            self._entries.popleft()
-            self._first += 1
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        self._body_bytes -= self._entries.popleft().body_bytes
+        self._first += 1
 
     def newest_first(self, below: int | None) -> Iterator[tuple[int, LogEntry]]:
         """Iterate over sequence numbers and entries, from just ``below`` one."""

@@ -92,6 +92,7 @@ class Tenants:
     def reset(self) -> None:
         """Make every user's state, and the faults, as they were at the start."""
         self.faults.reset()
+        self.feed.forget()
         for engine in self.engines:
             engine.reset()
 

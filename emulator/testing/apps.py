@@ -19,20 +19,19 @@ from collections.abc import MutableMapping
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, Protocol
 
-from emulator.core.header_map import build
-from emulator.core.model import Outcome, Outgoing, Responded, Unreachable
+from emulator.core.model import Outcome, Outgoing, Unreachable
 from emulator.testing.lifespan import Lifespan
 from emulator.testing.threads import LoopThread
+from emulator.testing.translation import (
+    foreign_headers,
+    outcome_of,
+    request_of,
+    server_error,
+)
 
-try:
-    import httpx
-except ImportError as error:
-    raise ImportError(
-        "mounting an app needs httpx: pip install qstash-qemu[test]"
-    ) from error
+import httpx
 
 __all__ = ["App", "AppError", "AsgiApp", "ErrorLog", "WsgiApp", "is_asgi"]
 
@@ -109,14 +108,14 @@ class AsgiApp:
         watch = _Watch(self._app, self._lifespan.state)
         _caught.set(watch.caught)
         transport = httpx.ASGITransport(watch, raise_app_exceptions=False)
-        response = await transport.handle_async_request(_request(request))
+        response = await transport.handle_async_request(request_of(request))
         await response.aread()
         _note(request, watch.caught, self._errors)
         if watch.raised and watch.has_started and not watch.has_ended:
             return Unreachable(f"the app broke off its answer: {watch.caught[0]!r}")
         if watch.raised and not watch.has_started:
-            return _server_error()
-        return _outcome(response, request.max_response_bytes)
+            return server_error()
+        return outcome_of(response, request.max_response_bytes)
 
 
 class _Watch:
@@ -201,21 +200,21 @@ class WsgiApp:
         def app(environ: dict[str, Any], start_response: Any) -> Any:
             # WSGI's texts are bytes in Latin-1 (PEP 3333), which httpx leaves to us.
             environ["PATH_INFO"] = environ["PATH_INFO"].encode().decode("latin-1")
-            environ.update(_foreign_headers(request))
+            environ.update(foreign_headers(request))
             return self._app(environ, start_response)
 
         try:
             transport = httpx.WSGITransport(app)
-            response = transport.handle_request(_request(request, ascii_only=True))
+            response = transport.handle_request(request_of(request, ascii_only=True))
             try:
                 response.read()
             finally:
                 response.close()
-            return _outcome(response, request.max_response_bytes)
+            return outcome_of(response, request.max_response_bytes)
         except BaseException as error:  # of the app, whatever it is: a failed delivery
             if error not in caught:
                 caught.append(error)
-            return _server_error()
+            return server_error()
         finally:
             _note(request, caught, self._errors)
 
@@ -246,57 +245,6 @@ def is_asgi(app: Any) -> bool:
         f"can't tell whether {app!r} is an ASGI or a WSGI app: say mount(…, asgi=app) "
         "or mount(…, wsgi=app)"
     )
-
-
-def _foreign_headers(request: Outgoing) -> dict[str, str]:
-    """Return the headers that aren't ASCII, as a WSGI environment has them."""
-    return {
-        "HTTP_" + name.upper().replace("-", "_"): value.encode(
-            "utf-8", "surrogateescape"
-        ).decode("latin-1")
-        for name, value in request.headers
-        if not value.isascii()
-    }
-
-
-def _request(request: Outgoing, *, ascii_only: bool = False) -> httpx.Request:
-    headers = [
-        (name.encode("latin-1"), value.encode("utf-8", "surrogateescape"))
-        for name, value in request.headers
-        if name.lower() != "host" and (value.isascii() or not ascii_only)
-    ]
-    if request.host is not None:
-        headers.append((b"Host", request.host.encode()))
-    return httpx.Request(
-        request.method, request.url, headers=headers, content=request.body
-    )
-
-
-def _outcome(response: httpx.Response, limit_bytes: int) -> Outcome:
-    items = [
-        (name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
-        for name, value in response.headers.raw
-    ]
-    return Responded(
-        status=response.status_code,
-        header=build(items),
-        body=response.content[:limit_bytes],
-        reason=_phrase(response.status_code),
-    )
-
-
-def _server_error() -> Outcome:
-    phrase = _phrase(500)
-    return Responded(
-        500, build([("Content-Type", "text/plain")]), phrase.encode(), phrase
-    )
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
 
 
 def _note(

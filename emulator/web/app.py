@@ -16,18 +16,22 @@ from emulator.core import wire
 from emulator.engine.tenants import Tenants
 from emulator.errors import NotSupported, RequestError
 from emulator.settings import Settings
-from emulator.web import guard, responses
+from emulator.web import guard, local, responses
 from emulator.web.auth import authenticate
 from emulator.web.call import RATE_LIMIT, SETTINGS, STARTED_AT_MS, TENANTS, Call
 from emulator.web.incoming import raw_target
 from emulator.web.rate_limit import RateLimitSwitch
-from emulator.web.request_log import shown_target
+from emulator.web.request_log import escaped, shown_target
 from emulator.web.router import Handler, LocalHandler, Router
 from emulator.web.routes import LOCAL_ROUTES, ROUTES
 
 __all__ = ["build_app"]
 
 logger = logging.getLogger(__name__)
+refused = logging.getLogger("emulator.web.refused")
+
+_DOUBLED = ("/v2/v2/", "/v2/publish/v2/", "/v2/enqueue/v2/", "/v2/schedules/v2/")
+"""What a base URL with a path makes of the SDKs' targets."""
 
 _ROUTER: Router[Handler | str] = Router(ROUTES)
 _LOCAL_ROUTER: Router[LocalHandler] = Router(LOCAL_ROUTES)
@@ -70,8 +74,11 @@ async def _answer(request: web.Request, handler: object) -> web.StreamResponse:
             return guard.preflight(request, settings)
         if target.lower().startswith("/_qemu/"):
             return await _answer_local(request, target)
+        if target == "/":
+            return local.welcome()
         return await _answer_call(request, target)
     except RequestError as error:
+        _log_refusal(request, target, error)
         return responses.error(error)
     except web.HTTPException:
         raise
@@ -81,6 +88,24 @@ async def _answer(request: web.Request, handler: object) -> web.StreamResponse:
         # A mistake of ours: the caller hears of it, and the next request is served.
         logger.exception("%s %s broke", request.method, shown_target(target))
         return responses.json_response(wire.error("internal error"), 500)
+
+
+def _log_refusal(request: web.Request, target: str, error: RequestError) -> None:
+    """Tell whoever watches the server what its caller may have overlooked."""
+    if not refused.isEnabledFor(logging.WARNING):
+        return
+    hint = ""
+    if target.lower().startswith(_DOUBLED):
+        hint = " (QSTASH_URL must have no path)"  # ENV-5
+    refused.warning(
+        "%s %s %d %s%s",
+        escaped(request.method),
+        shown_target(target),
+        error.status,
+        escaped(str(error)),
+        hint,
+        extra={"status": error.status},
+    )
 
 
 async def _answer_call(request: web.Request, target: str) -> web.StreamResponse:

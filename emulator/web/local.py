@@ -32,10 +32,20 @@ __all__ = [
     "health",
     "reset",
     "set_rate_limit",
+    "welcome",
 ]
 
 _HEARTBEAT_S = 15.0
 _HEARTBEAT = b": still here\n\n"
+
+
+def welcome() -> web.Response:
+    """``GET /``: say to whoever opens the address in a browser what it is."""
+    return web.Response(
+        text=f"qemu {__version__}: a local QStash.\n"
+        "The API is under /v2, and needs a token (qemu env prints it).\n"
+        "What is ours is under /_qemu: /_qemu/health, /_qemu/feed, ...\n"
+    )
 
 
 async def health(request: web.Request) -> web.Response:

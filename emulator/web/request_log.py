@@ -15,7 +15,7 @@ from aiohttp.abc import AbstractAccessLogger
 
 from emulator.web.incoming import raw_target
 
-__all__ = ["REQUEST_LOGGER", "RequestLog", "request_line", "shown_target"]
+__all__ = ["REQUEST_LOGGER", "RequestLog", "escaped", "request_line", "shown_target"]
 
 REQUEST_LOGGER = "emulator.web.access"
 """The logger's name. Whoever wants the lines enables its level INFO."""
@@ -40,12 +40,12 @@ class RequestLog(AbstractAccessLogger):
 
 def request_line(method: str, target: str, status: int, duration_ms: int) -> str:
     """Write ``POST /v2/publish/https://a.example 200 3 ms``."""
-    return f"{_escaped(method[:20])} {shown_target(target)} {status} {duration_ms} ms"
+    return f"{escaped(method[:20])} {shown_target(target)} {status} {duration_ms} ms"
 
 
 def shown_target(target: str) -> str:
     """Write a raw target as it may be logged: without secrets, and never long."""
-    shown = _escaped(_USER_INFORMATION.sub(r"\1", _without_token(target)))
+    shown = escaped(_USER_INFORMATION.sub(r"\1", _without_token(target)))
     if len(shown) > _TARGET_CHARACTERS:
         shown = shown[: _TARGET_CHARACTERS - 1] + "…"
     return shown
@@ -62,7 +62,8 @@ def _without_token(target: str) -> str:
     return path + mark + "&".join(parts)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Write a stranger's text so that a terminal and a log take it for text."""
     if text.isascii() and text.isprintable():
         return text
     return text.encode("unicode_escape").decode("ascii")

@@ -41,11 +41,19 @@ async def turn(api: Api) -> None:
 # Errors
 
 
+async def test_the_root_says_what_this_is_without_a_token():
+    """For whoever opens the address in a browser."""
+    async with serve() as api:
+        answer = await api.call("GET", "/", user=None)
+
+    assert answer.status == 200
+    assert b"a local QStash" in answer.body
+
+
 @pytest.mark.parametrize(
     ("method", "target"),
     [
         ("GET", "/v2/no/such/path"),
-        ("GET", "/"),
         ("POST", "/v2"),
         ("GET", "/v1/keys"),
         ("GET", "//v2/keys"),
@@ -338,7 +346,6 @@ async def test_a_proxys_absolute_target_is_understood(scheme):
     ("method", "target"),
     [
         ("CONNECT", "localhost:1"),
-        ("GET", "http://localhost"),
         ("GET", "http://localhost?x=/v2/keys"),
     ],
 )
@@ -717,3 +724,43 @@ async def test_an_answer_is_whole_before_the_connection_ends():
 
     assert len(answer.json["events"]) >= 30
     assert rest == b""
+
+
+# What whoever watches the server is told
+
+
+async def test_a_refused_call_is_told(caplog):
+    async with serve() as api:
+        await api.call("GET", "/v2/messages/msg_1")
+
+    assert [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "emulator.web.refused"
+    ] == ["GET /v2/messages/msg_1 404 message msg_1 not found"]
+
+
+async def test_a_base_url_with_a_path_is_pointed_out(caplog):
+    """ENV-5: the answer itself has QStash's words."""
+    async with serve() as api:
+        answer = await api.call("POST", "/v2/publish/v2/batch")
+
+    assert answer.json["error"].startswith("invalid destination url: endpoint has inv")
+    assert "(QSTASH_URL must have no path)" in caplog.text
+
+
+async def test_what_is_told_of_a_refused_call_holds_no_secret(caplog):
+    """AUTH-2."""
+    async with serve() as api:
+        await api.call("GET", "/v2/messages/x?qstash_token=s3cret", user=None)
+
+    assert " 401 unable to authenticate" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+async def test_what_is_told_of_a_refused_call_is_plain_text(caplog):
+    async with serve() as api:
+        await api.call("GET", "/v2/messages/%1b%ff")
+
+    assert "\\x1b" in caplog.text
+    assert "\x1b" not in caplog.text.replace("\x1b[", "")
