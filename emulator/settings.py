@@ -13,7 +13,7 @@ from emulator.core.destination import url_problem
 from emulator.core.faults import Fault
 from emulator.core.limits import PROFILES, Limits, limits_of
 from emulator.core.model import NOTHING_DECLARED, Declared, SigningKeys
-from emulator.core.reroute import Route
+from emulator.core.reroute import Route, repeated_origin
 from emulator.errors import SettingsError
 
 __all__ = ["CLOCKS", "DEV_USERS", "REGIONS", "Settings", "User"]
@@ -172,6 +172,8 @@ class Settings:
             "must be in lower case and end with the host or the port, "
             "such as https://app.example",
         )
+        repeated = repeated_origin(self.routes)
+        _check(repeated is None, "routes", f"{repeated} has two routes")
         problem = None if self.llm_upstream is None else url_problem(self.llm_upstream)
         _check(problem is None, "llm_upstream", f"can't be called: {problem}")
         _check(self.max_log_entries >= 1, "max_log_entries", "must be at least 1")

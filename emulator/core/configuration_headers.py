@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from enum import Enum, auto
 from functools import lru_cache
 from typing import NamedTuple
@@ -31,6 +32,7 @@ __all__ = [
     "Given",
     "check_value",
     "read_headers",
+    "unknown_configuration",
 ]
 
 
@@ -83,6 +85,20 @@ CONFIGURATION_HEADERS = (
     ConfigurationHeader("Upstash-Workflow-<Name>", "any", "PEB", "HDR-6", False),
 )
 """Every configuration header that QStash has, for the documentation."""
+
+# By their names without ``Upstash-``. What ends in a hyphen may go on in any way.
+_BY_LEAF = {
+    header.name.removeprefix("Upstash-").partition("<")[0]: header.name
+    for header in CONFIGURATION_HEADERS
+}
+
+_PREFIXES = tuple(leaf for leaf in _BY_LEAF if leaf.endswith("-"))
+
+# Of workflows (HDR-6), and not in the table.
+_OF_WORKFLOWS = ("Feature-Set",)
+
+_NEAR = 0.7
+"""How alike two names are of which one may be meant for the other."""
 
 _NOT_SUPPORTED = {
     "Workflow-Init": "Upstash Workflow",
@@ -217,6 +233,46 @@ def _classify(raw_name: str) -> tuple[_Kind, str]:
     if leaf.startswith("Forward-"):
         return _Kind.CALLBACK_FORWARDED, name
     return _Kind.OPTION, name
+
+
+def unknown_configuration(
+    headers: Iterable[tuple[str, str]],
+) -> tuple[tuple[str, str | None], ...]:
+    """Return the ``Upstash-*`` names that QStash doesn't know, each with the nearest.
+
+    Most likely they are misspelt: they have no effect (HDR-6). ``None``: none that is
+    known resembles it.
+    """
+    found = {}
+    for name, _ in headers:
+        if name[:8].lower() == "upstash-":
+            unknown = _unknown(name)
+            if unknown is not None:
+                found[unknown[0]] = unknown[1]
+    return tuple(found.items())
+
+
+@lru_cache(maxsize=1024)
+def _unknown(raw_name: str) -> tuple[str, str | None] | None:
+    name = canonical_name(raw_name)
+    if is_protected(name):
+        return None  # of deliveries: whoever forwards one may pass it on
+    above, leaf = "", name.removeprefix("Upstash-")
+    while (callback := split_callback(leaf)) is not None:
+        above += f"{callback[0]}-"
+        leaf = callback[1]
+    # A callback's content type is spelled like an option, a message's isn't.
+    if leaf in ("", *_OF_WORKFLOWS) or (above or leaf != "Content-Type") and (
+        leaf in _BY_LEAF or leaf.startswith(_PREFIXES)
+    ):
+        return None
+    near = get_close_matches(leaf, _BY_LEAF, n=1, cutoff=_NEAR)
+    if not near:
+        return name, None
+    header = _BY_LEAF[near[0]]
+    if above:
+        header = f"Upstash-{above}{header.removeprefix('Upstash-')}"
+    return name, header
 
 
 def check_value(name: str, value: str) -> None:

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from emulator.core.duration import parse_duration_ms
-from emulator.errors import InvalidBody
+from emulator.errors import InvalidBody, shown
 
 __all__ = ["Fault", "FaultKind", "parse_fault"]
 
@@ -84,11 +84,13 @@ def parse_fault(fields: Mapping[str, Any]) -> Fault:
     for key in fields:
         if key not in _KEYS:
             raise InvalidBody(f"unknown key {key!r}: use {', '.join(_KEYS)}")
+    given = fields.get("kind", "")
     try:
-        kind = FaultKind(fields.get("kind", ""))
+        kind = FaultKind(given)
     except ValueError:
         known = ", ".join(FaultKind)
-        raise InvalidBody(f"kind must be one of {known}") from None
+        reason = f"kind must be one of {known}, not {shown(str(given))}"
+        raise InvalidBody(reason) from None
     destination = fields.get("destination", "*")
     if not isinstance(destination, str) or not destination:
         raise InvalidBody("destination must be a pattern such as */api/hook")

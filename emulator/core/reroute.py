@@ -17,7 +17,7 @@ from functools import lru_cache
 from emulator.core.destination import url_problem
 from emulator.errors import shown
 
-__all__ = ["Route", "make_route", "parse_route", "reroute"]
+__all__ = ["Route", "make_route", "parse_route", "repeated_origin", "reroute"]
 
 _EXAMPLE = "https://app.example=http://127.0.0.1:3000"
 
@@ -95,6 +95,17 @@ def reroute(url: str, routes: tuple[Route, ...]) -> str:
             scheme, _, host = route.target.partition("://")
             return f"{scheme}://{userinfo}{host}{rest}"
     return url
+
+
+def repeated_origin(routes: tuple[Route, ...]) -> str | None:
+    """Return an origin that has two routes, of which the second would do nothing."""
+    seen = set()
+    for route in routes:
+        key = _origin_key(route.origin)
+        if key in seen:
+            return route.origin
+        seen.add(key)
+    return None
 
 
 @lru_cache(maxsize=256)

@@ -163,6 +163,15 @@ class Gate:
         return sum(self._is_live(*entry) for entry in line.messages)
 
     @property
+    def standing(self) -> int:
+        """How many messages stand in a line: due, and not let through yet."""
+        return sum(
+            self._is_live(*entry)
+            for line in (self._free, *self._lines.values())
+            for entry in line.messages
+        )
+
+    @property
     def is_full(self) -> bool:
         """Whether every slot of the account is taken (LIM-8)."""
         return self._active >= self._parallelism

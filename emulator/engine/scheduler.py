@@ -87,6 +87,12 @@ class Scheduler:
         """The deliveries under way."""
         return tuple(flight.task for flight in self._flights.values())
 
+    def oldest_delivery(self) -> tuple[Message, int] | None:
+        """Return the message whose delivery is under way longest, and since when."""
+        for flight in self._flights.values():
+            return flight.message, flight.deadline_ms - flight.timeout_ms
+        return None
+
     def next_due_ms(self) -> int | None:
         """Return the next instant at which something happens by itself."""
         return earliest(self.next_work_ms(), self._firings.next_due_ms())

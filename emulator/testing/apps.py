@@ -21,6 +21,8 @@ from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import httpx
+
 from emulator.core.model import Outcome, Outgoing, Unreachable
 from emulator.testing.lifespan import Lifespan
 from emulator.testing.threads import LoopThread
@@ -30,8 +32,6 @@ from emulator.testing.translation import (
     request_of,
     server_error,
 )
-
-import httpx
 
 __all__ = ["App", "AppError", "AsgiApp", "ErrorLog", "WsgiApp", "is_asgi"]
 

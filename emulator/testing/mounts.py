@@ -34,7 +34,12 @@ class Mounts(Transport):
 
         Not in the emulator's loop. ``asgi`` says which kind it is; ``None``: it shows.
         """
-        from emulator.testing.apps import AsgiApp, ErrorLog, WsgiApp, is_asgi
+        try:
+            from emulator.testing.apps import AsgiApp, ErrorLog, WsgiApp, is_asgi
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                f"mounting an app needs {error.name}: pip install qstash-qemu[test]"
+            ) from error
 
         origin = _origin(url)
         parts = urlsplit(url)

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+import httpx
+
 from emulator.core.header_map import build
 from emulator.core.model import Outcome, Outgoing, Responded
-
-try:
-    import httpx
-except ImportError as error:
-    raise ImportError(
-        "mounting an app needs httpx: pip install qstash-qemu[test]"
-    ) from error
 
 __all__ = ["foreign_headers", "outcome_of", "request_of", "server_error"]
 
@@ -29,6 +24,7 @@ def foreign_headers(request: Outgoing) -> dict[str, str]:
 
 
 def request_of(request: Outgoing, *, ascii_only: bool = False) -> httpx.Request:
+    """Return a delivery's request; ``foreign_headers`` has what is left out."""
     headers = [
         (name.encode("latin-1"), value.encode("utf-8", "surrogateescape"))
         for name, value in request.headers
@@ -42,6 +38,7 @@ def request_of(request: Outgoing, *, ascii_only: bool = False) -> httpx.Request:
 
 
 def outcome_of(response: httpx.Response, limit_bytes: int) -> Outcome:
+    """Return what an answer, read to its end, is for the engine (CBK-23, DLV-7)."""
     items = [
         (name.decode("latin-1"), value.decode("utf-8", "surrogateescape"))
         for name, value in response.headers.raw
@@ -55,6 +52,7 @@ def outcome_of(response: httpx.Response, limit_bytes: int) -> Outcome:
 
 
 def server_error() -> Outcome:
+    """Return what a server answers for an app that raises."""
     phrase = _phrase(500)
     return Responded(
         500, build([("Content-Type", "text/plain")]), phrase.encode(), phrase

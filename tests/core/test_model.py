@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulator.core.model import (
+    DlqEntry,
+    LogEntry,
     Options,
     Progress,
     Responded,
@@ -194,3 +196,28 @@ def test_how_transitions_are_grouped_makes_no_difference(one, two, three):
     right = Transition.merge([one, Transition.merge([two, three])])
 
     assert left == right == Transition.merge([one, two, three])
+
+
+# How much a log entry and a DLQ entry hold
+
+
+def test_the_bodies_of_an_entry_are_the_messages_and_the_answers():
+    """What listings, the log and the feed are bounded by."""
+    message = a_message(body=b"12345")
+    answered = Responded(500, body=b"123")
+
+    assert LogEntry(T0, State.CREATED, message).body_bytes == 5
+    assert LogEntry(T0, State.ERROR, message, outcome=answered).body_bytes == 8
+    assert LogEntry(T0, State.ERROR, message, outcome=TimedOut(1)).body_bytes == 5
+
+
+def test_the_bodies_of_a_dlq_entry_are_the_messages_and_the_answers():
+    entry = DlqEntry(
+        dlq_id="1-0",
+        failed_at_ms=T0,
+        message=a_message(body=b"12345"),
+        retried=0,
+        outcome=Responded(500, body=b"123"),
+    )
+
+    assert entry.body_bytes == 8

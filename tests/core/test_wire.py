@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulator.core import wire
+from emulator.core.faults import Fault, FaultKind, parse_fault
 from emulator.core.flow import FlowUsage
 from emulator.core.model import (
     Callback,
@@ -869,3 +870,28 @@ def test_nothing_rendered_is_null_or_beyond_utf_8(message, outcome, state, sched
     assert None not in all_values(rendered)
     text = json.dumps(rendered, ensure_ascii=False)
     assert json.loads(text.encode("utf-8")) == rendered
+
+
+# A fault
+
+
+@pytest.mark.parametrize(
+    ("fault", "shown"),
+    [
+        (Fault(kind=FaultKind.DUPLICATE), {}),
+        (Fault(kind=FaultKind.DUPLICATE, times=2), {"times": 2}),
+        (Fault(kind=FaultKind.SLOW_START, delay_ms=90_000), {"delay": "1m30s"}),
+        (Fault(kind=FaultKind.REORDER, delay_ms=500), {"delay": "0.5s"}),
+        (Fault(kind=FaultKind.RATE_LIMIT, retry_after_s=7), {"retry-after": 7}),
+    ],
+)
+def test_a_fault_is_shown_as_it_is_written(fault, shown):
+    rendered = wire.fault(fault)
+
+    assert rendered == {
+        "kind": fault.kind.value,
+        "destination": "*",
+        "probability": 1.0,
+        **shown,
+    }
+    assert parse_fault(rendered) == fault

@@ -208,3 +208,50 @@ async def test_leaving_twice_is_harmless():
     subscription.close()
 
     assert await rest(subscription) == []
+
+
+# How long the bodies are
+
+
+def entries_of(*body_bytes):
+    return [
+        LogEntry(T0, State.CREATED, a_message(body=bytes(count)))
+        for count in body_bytes
+    ]
+
+
+async def test_a_slow_listener_holds_no_more_bodies_than_it_may():
+    feed = Feed()
+    listener = feed.subscribe()
+
+    feed.emit("user", entries_of(*[10_000_000] * 10))
+    items = await anext(aiter(listener))
+
+    assert len(items) < 10
+    assert listener.take_dropped() == 10 - len(items)
+    assert sum(item.entry.body_bytes for item in items) <= 1 << 26
+
+
+async def test_what_is_kept_for_who_comes_back_holds_no_more_either():
+    feed = Feed()
+    feed.emit("user", entries_of(*[10_000_000] * 10))
+
+    returning = feed.subscribe(0)
+    items = await anext(aiter(returning))
+
+    assert [item.sequence for item in items] == list(range(11 - len(items), 11))
+    assert returning.take_dropped() == 10 - len(items)
+    assert sum(item.entry.body_bytes for item in items) <= 1 << 26
+
+
+async def test_what_was_forgotten_is_counted_for_who_comes_back():
+    feed = Feed()
+    feed.emit("user", entries(1, 2))
+
+    feed.forget()
+    returning = feed.subscribe(0)
+    feed.emit("user", entries(3))
+    items = await anext(aiter(returning))
+
+    assert [item.sequence for item in items] == [3]
+    assert returning.take_dropped() == 2

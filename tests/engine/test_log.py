@@ -181,3 +181,36 @@ def test_a_log_lists_what_a_list_would(actions, max_entries, cursor):
     assert newest(log, cursor) == [
         item for item in entries[::-1] if cursor is None or item[0] < cursor
     ]
+
+
+# How long the bodies are
+
+
+def an_entry_of(body_bytes):
+    return LogEntry(T0, State.CREATED, a_message(body=bytes(body_bytes)))
+
+
+def test_the_oldest_entries_go_when_the_bodies_are_too_long():
+    log = Log(1000, max_body_bytes=100)
+
+    log.extend([an_entry_of(40), an_entry_of(50), an_entry_of(20)])
+
+    assert [len(entry.message.body) for _, entry in log.oldest_first(None)] == [50, 20]
+    assert [number for number, _ in log.oldest_first(None)] == [1, 2]
+
+
+def test_the_last_entry_stays_however_long_its_body_is():
+    log = Log(1000, max_body_bytes=100)
+
+    log.extend([an_entry_of(40), an_entry_of(500)])
+
+    assert [len(entry.message.body) for _, entry in log.oldest_first(None)] == [500]
+
+
+def test_what_has_gone_makes_room():
+    log = Log(1, max_body_bytes=100)
+    log.extend([an_entry_of(90), an_entry_of(90)])
+
+    log.extend([an_entry_of(10)])
+
+    assert [len(entry.message.body) for _, entry in log.oldest_first(None)] == [10]

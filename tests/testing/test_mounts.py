@@ -344,6 +344,7 @@ def test_a_delivery_that_times_out_cancels_its_handler():
 
 def test_without_httpx_the_error_names_the_extra(kit, monkeypatch):
     monkeypatch.delitem(sys.modules, "emulator.testing.apps")
+    monkeypatch.delitem(sys.modules, "emulator.testing.translation")
     monkeypatch.setitem(sys.modules, "httpx", None)
 
     with pytest.raises(ImportError, match=r"pip install qstash-qemu\[test\]"):
