@@ -95,10 +95,14 @@ class Scheduler:
 
     def next_due_ms(self) -> int | None:
         """Return the next instant at which something happens by itself."""
-        return earliest(self.next_work_ms(), self._firings.next_due_ms())
+        return earliest(self.next_work_ms(), self.next_firing_ms())
+
+    def next_firing_ms(self) -> int | None:
+        """Return when the next schedule fires."""
+        return self._firings.next_due_ms()
 
     def next_work_ms(self) -> int | None:
-        """Return the same without the schedules: they have no end."""
+        """Return the same without the schedules, which have no end."""
         return earliest(
             self._due.next_due_ms(),
             self._deadlines.next_due_ms(),
