@@ -18,17 +18,25 @@ from emulator.errors import NotSupported, RequestError
 from emulator.settings import Settings
 from emulator.web import guard, local, responses
 from emulator.web.auth import authenticate
-from emulator.web.call import RATE_LIMIT, SETTINGS, STARTED_AT_MS, TENANTS, Call
+from emulator.web.call import (
+    IGNORED_HEADERS,
+    RATE_LIMIT,
+    SETTINGS,
+    STARTED_AT_MS,
+    TENANTS,
+    Call,
+)
+from emulator.web.ignored import IgnoredHeaders
 from emulator.web.incoming import raw_target
 from emulator.web.rate_limit import RateLimitSwitch
-from emulator.web.request_log import escaped, shown_target
+from emulator.web.request_log import REFUSED_LOGGER, escaped, shown_target
 from emulator.web.router import Handler, LocalHandler, Router
 from emulator.web.routes import LOCAL_ROUTES, ROUTES
 
 __all__ = ["build_app"]
 
 logger = logging.getLogger(__name__)
-refused = logging.getLogger("emulator.web.refused")
+_refused = logging.getLogger(REFUSED_LOGGER)
 
 _DOUBLED = ("/v2/v2/", "/v2/publish/v2/", "/v2/enqueue/v2/", "/v2/schedules/v2/")
 """What a base URL with a path makes of the SDKs' targets."""
@@ -47,6 +55,7 @@ def build_app(
     app[SETTINGS] = settings
     app[STARTED_AT_MS] = started_at_ms
     app[RATE_LIMIT] = RateLimitSwitch()
+    app[IGNORED_HEADERS] = IgnoredHeaders()
     app.router.add_route("*", "/{path:.*}", _not_reached, expect_handler=_expect)
     app.on_response_prepare.append(_add_headers)
     return app
@@ -92,12 +101,12 @@ async def _answer(request: web.Request, handler: object) -> web.StreamResponse:
 
 def _log_refusal(request: web.Request, target: str, error: RequestError) -> None:
     """Tell whoever watches the server what its caller may have overlooked."""
-    if not refused.isEnabledFor(logging.WARNING):
+    if not _refused.isEnabledFor(logging.WARNING):
         return
     hint = ""
     if target.lower().startswith(_DOUBLED):
         hint = " (QSTASH_URL must have no path)"  # ENV-5
-    refused.warning(
+    _refused.warning(
         "%s %s %d %s%s",
         escaped(request.method),
         shown_target(target),
