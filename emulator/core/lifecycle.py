@@ -98,13 +98,12 @@ def accept(
         schedule_id=schedule_id,
         api=api,
     )
+    created = _create(message, now_ms)
     key = dedup.key(publish, endpoint)
-    return replace(
-        _create(message, now_ms),
-        deduplications=()
-        if key is None
-        else (Deduplication(key, message_id, now_ms + dedup.WINDOW_MS),),
-    )
+    if key is None:
+        return created
+    window = Deduplication(key, message_id, now_ms + dedup.WINDOW_MS)
+    return replace(created, deduplications=(window,))
 
 
 def activate(progress: Progress, *, now_ms: int) -> Transition:

@@ -59,7 +59,10 @@ class Timeline:
 
     def pop_due(self, now_ms: int) -> str | None:
         """Take out the first live key that has fallen due, if there is one."""
-        due_ms = self.next_due_ms()
-        if due_ms is None or due_ms > now_ms:
-            return None
-        return heappop(self._heap)[2]
+        heap = self._heap
+        while heap and heap[0][0] <= now_ms:
+            due_ms, _, key = heappop(heap)
+            if self._is_live(key, due_ms):
+                return key
+            self._stale = max(0, self._stale - 1)
+        return None

@@ -12,13 +12,18 @@ from emulator.errors import LimitExceeded, RequestError
 
 __all__ = ["empty", "error", "json_response", "method_not_allowed"]
 
+_JSON = {"Content-Type": "application/json"}
+
+# json.dumps makes a new encoder for each call with separators of one's own.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
 
 def json_response(value: Any, status: int = 200) -> web.Response:
     """Answer with JSON (BASE-11)."""
     return web.Response(
-        body=json.dumps(value, separators=(",", ":")).encode(),
+        body=_encode(value).encode(),
         status=status,
-        content_type="application/json",
+        headers=_JSON,
     )
 
 

@@ -216,10 +216,12 @@ def _latency(plan: Plan, *, pending: int, title: str) -> Iterator[Metric]:
     halves = [(median(ours), median(theirs)) for ours, theirs in rounds]
     tails = [(_p99(ours), _p99(theirs)) for ours, theirs in rounds]
     yield Metric(f"{title}, p50", "ms", "thin", halves, "" if pending else "<= 0.8")
-    yield Metric(f"{title}, p99", "ms", "thin", tails, "<= 1.25" if pending else "")
+    yield Metric(f"{title}, p99", "ms", "thin", tails, "")
+    # A round is too short for a p99 that means something: four messages decide it.
     pooled = [[ms for pair in rounds for ms in pair[side]] for side in (0, 1)]
     tails = [(_p99(pooled[0]), _p99(pooled[1]))]
-    yield Metric(f"{title}, p99 of all rounds", "ms", "thin", tails, "")
+    goal = "<= 1.25" if pending else ""
+    yield Metric(f"{title}, p99 of all rounds", "ms", "thin", tails, goal)
 
 
 def _p99(values: list[float]) -> float:
