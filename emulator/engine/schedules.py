@@ -71,8 +71,10 @@ class Schedules:
 
     def set_paused(self, schedule_id: str, is_paused: bool) -> None:
         """Pause or resume; after a resume the next match fires (SCH-40, SCH-41)."""
-        schedule = replace(self.get(schedule_id), is_paused=is_paused)
-        self._commit(Transition(schedules=(schedule,)))
+        schedule = self.get(schedule_id)
+        if schedule.is_paused != is_paused:
+            after = replace(schedule, is_paused=is_paused)
+            self._commit(Transition(schedules=(after,)))
 
     def delete(self, schedule_id: str) -> None:
         """Delete a schedule, if it is there; its messages go on (SCH-23)."""

@@ -52,6 +52,10 @@ class Waiting:
         left = self._store.pending - len(lines)
         return [*lines, f"and {left} more"] if left else lines
 
+    def for_a_slot(self) -> int | None:
+        """Return how many wait while all slots are taken; ``None``: not all are."""
+        return self._gate.standing if self._gate.is_full else None
+
     def _why(self, progress: Progress) -> str:
         now_ms = self._clock.now_ms()
         if progress.is_final:

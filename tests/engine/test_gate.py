@@ -535,6 +535,42 @@ def test_a_message_cancelled_in_a_paused_queue_does_not_block_it():
     assert world.take_all() == [second]
 
 
+def test_a_message_cancelled_while_it_waits_for_its_key_lets_the_next_go():
+    """QUE-18, FLC-12: it had its turn, and hadn't started."""
+    world = World()
+    world.queue("q")
+    world.key("k", is_paused=True)
+    head, second = world.arrive(queue="q", key="k"), world.arrive(queue="q")
+    assert world.take() is None
+
+    world.note(head, State.CANCELLED)
+
+    assert world.take_all() == [second]
+
+
+def test_a_pause_holds_retries_that_were_about_to_start_and_keeps_their_order():
+    """QUE-17: the account was full when they fell due."""
+    world = World(parallelism=2)
+    world.queue("q", parallelism=2)
+    first, second = world.arrive(queue="q"), world.arrive(queue="q")
+    world.take_all()
+    occupants = [world.arrive(), world.arrive()]
+    for message in (first, second):
+        world.end(message, State.RETRY)
+    assert world.take_all() == occupants
+    for message in (first, second):
+        world.return_(message)
+    assert world.take() is None
+
+    world.queue("q", is_paused=True)
+    for message in occupants:
+        world.end(message, State.DELIVERED)
+    assert world.take() is None
+    world.queue("q", is_paused=False)
+
+    assert world.take_all() == [first, second]
+
+
 def test_a_queued_message_needs_its_turn_and_its_key():
     """FLC-12: it takes the key's slot only when both allow it."""
     world = World()
@@ -737,6 +773,10 @@ class GateMachine(RuleBasedStateMachine):
 
     # What happens
 
+    @rule(key=st.none() | KEYS)
+    def arrive_in_a_queue(self, key) -> None:
+        self.arrive("q", key)
+
     @rule(queue=st.none() | QUEUES, key=st.none() | KEYS)
     def arrive(self, queue, key) -> None:
         message = self.world.arrive(queue=queue, key=key)
@@ -900,5 +940,5 @@ class GateMachine(RuleBasedStateMachine):
 
 TestGateMachine = GateMachine.TestCase
 TestGateMachine.settings = settings(
-    max_examples=100, stateful_step_count=40, deadline=None
+    max_examples=200, stateful_step_count=50, deadline=None
 )

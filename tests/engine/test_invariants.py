@@ -36,6 +36,8 @@ from emulator.core.model import (
     LogEntry,
     Message,
     Options,
+    Outcome,
+    Outgoing,
     Publish,
     Responded,
     State,
@@ -67,8 +69,8 @@ OUTCOMES = {
 }
 
 
-class Destinations:
-    """A transport that answers as the path of each URL says, delivery by delivery.
+class UrlScriptedTransport:
+    """Answers as the path of each URL says, delivery by delivery.
 
     ``/no-hold-ok`` fails, then answers when it is told to, then succeeds; the last word
     holds for all that follow.
@@ -76,32 +78,44 @@ class Destinations:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, int]] = []
-        self.held: dict[str, asyncio.Future[Responded]] = {}
+        self.under_way: list[str] = []
+        self.succeeded: list[str] = []
+        self.held: dict[str, asyncio.Future[Outcome]] = {}
         self.holds = True
-        self.under_way: set[str] = set()
 
-    async def send(self, request):
+    async def send(self, request: Outgoing) -> Outcome:
         headers = dict(request.headers)
         message_id = headers["Upstash-Message-Id"]
         retried = int(headers["Upstash-Retried"])
-        assert message_id not in self.under_way, "two deliveries at once (DLV-32)"
+        words = request.url.rpartition("/")[2].split("-")
+        word = words[min(retried, len(words) - 1)]
         self.calls.append((message_id, retried))
-        self.under_way.add(message_id)
+        self.under_way.append(message_id)
         try:
             await asyncio.sleep(0)
-            words = request.url.rpartition("/")[2].split("-")
-            word = words[min(retried, len(words) - 1)]
             if word != "hold":
-                return OUTCOMES[word]
-            if not self.holds:
-                return OUTCOMES["no"]
-            self.held[message_id] = asyncio.get_running_loop().create_future()
-            try:
-                return await self.held[message_id]
-            finally:
-                del self.held[message_id]
+                outcome = OUTCOMES[word]
+            elif self.holds:
+                outcome = await self.hold(message_id)
+            else:
+                outcome = OUTCOMES["no"]
+            if outcome is OUTCOMES["ok"]:
+                self.succeeded.append(message_id)
+            return outcome
         finally:
-            self.under_way.discard(message_id)
+            self.under_way.remove(message_id)
+
+    async def hold(self, message_id: str) -> Outcome:
+        self.held[message_id] = asyncio.get_running_loop().create_future()
+        try:
+            return await self.held[message_id]
+        finally:
+            del self.held[message_id]
+
+    def forget(self) -> None:
+        """After a reset: what was under way has been cut off."""
+        self.calls.clear()
+        self.succeeded.clear()
 
     async def close(self) -> None:
         pass
@@ -122,7 +136,7 @@ class Tracked:
     callbacks: set[str] = field(default_factory=set)
     """Its callback messages that aren't final."""
     blocks: bool = False
-    """Final; the next of its queue waits for its callbacks (QUE-13)."""
+    """It is final, and the next of its queue waits for its callbacks (QUE-13)."""
 
     @property
     def is_final(self) -> bool:
@@ -205,7 +219,7 @@ class Watch:
         self.activations: list[tuple[str, int]] = []
         self.last_ms = 0
 
-    def catch_up(self) -> list[LogEntry]:
+    def catch_up(self) -> None:
         """Read what was logged since, and check each entry against the books."""
         query = LogQuery(count=10**6, cursor=(0, self.read - 1), latest_first=False)
         entries, _ = self.engine.logs(query)
@@ -216,7 +230,6 @@ class Watch:
             # Once they are final they block no more, even if one is retried from the
             # DLQ. The callbacks of a final delivery are there by now.
             tracked.blocks = tracked.blocks and bool(tracked.callbacks)
-        return entries
 
     def enter(self, entry: LogEntry) -> None:
         assert entry.time_ms >= self.last_ms, "the log goes back in time"
@@ -244,6 +257,8 @@ class Watch:
                 assert not tracked.was_cancelled, "cancelled twice"
                 tracked.was_cancelled = True
             case State.FAILED:
+                is_last = tracked.starts == 1 + tracked.message.options.max_retries
+                assert is_last or not entry.outcome.is_retryable, "given up early"
                 assert entry.dlq_id not in self.dlq
                 self.dlq[entry.dlq_id] = message_id
         tracked.state = entry.state
@@ -419,12 +434,14 @@ class WatchedSchedule:
     is_paused: bool
 
 
-def words(*, first=("ok", "no", "hold", "never", "down", "busy")):
-    """How a destination answers, delivery by delivery."""
-    return st.lists(st.sampled_from(first), min_size=1, max_size=3).map("-".join)
+WORDS = st.lists(st.sampled_from([*OUTCOMES, "hold"]), min_size=1, max_size=3).map(
+    "-".join
+)
+"""How a destination answers, delivery by delivery: the path of a URL."""
 
 
 def rarely(strategy):
+    """Mostly nothing: what is set everywhere hides what happens without it."""
     return st.none() | st.none() | st.none() | strategy
 
 
@@ -438,7 +455,7 @@ FLOW_CONTROLS = st.builds(
 
 CALLBACKS = st.builds(
     Callback,
-    url=words().map("http://callback.example/{}".format),
+    url=WORDS.map("http://callback.example/{}".format),
     options=st.builds(
         Options,
         retries=st.none() | st.integers(0, 1),
@@ -457,20 +474,18 @@ OPTIONS = st.builds(
     flow_control=st.none() | FLOW_CONTROLS,
 )
 
-DESTINATIONS = words().map(
-    lambda path: Destination(DestinationKind.URL, f"http://app.example/{path}")
-) | st.sampled_from(["g1", "g2"]).map(
-    lambda name: Destination(DestinationKind.URL_GROUP, name)
-)
-
 QUEUES = st.sampled_from(["q1", "q2"])
 KEYS = st.sampled_from(["k1", "k2"])
 GROUPS = st.sampled_from(["g1", "g2"])
 SCHEDULES = st.sampled_from(["s1", "s2"])
 
+DESTINATIONS = WORDS.map(
+    lambda path: Destination(DestinationKind.URL, f"http://app.example/{path}")
+) | GROUPS.map(lambda name: Destination(DestinationKind.URL_GROUP, name))
+
 ENQUEUES = st.builds(
     a_publish,
-    words().map("http://app.example/{}".format),
+    WORDS.map("http://app.example/{}".format),
     options=st.builds(
         Options,
         retries=st.integers(0, 1),
@@ -504,15 +519,15 @@ def one_of(things, which):
 STEPS_MS = st.sampled_from([1, 499, 500, 1000, 2000, 3000, 60_000, 3_600_000])
 
 
-class Engine(RuleBasedStateMachine):
-    """One user's queues and flow-control keys, driven at random."""
+class QueuesAndKeys(RuleBasedStateMachine):
+    """One user's messages, queues and flow-control keys, driven at random."""
 
     def __init__(self) -> None:
         super().__init__()
         self.patch = pytest.MonkeyPatch()
         self.patch.setitem(limits.PROFILES, "narrow", NARROW)
         self.runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-        self.destinations = Destinations()
+        self.transport = UrlScriptedTransport()
         self.emulator = Emulator(
             Settings(
                 quota="narrow",
@@ -522,7 +537,7 @@ class Engine(RuleBasedStateMachine):
                 grace_ms=GRACE_MS,
                 max_log_entries=10**6,
             ),
-            transport=self.destinations,
+            transport=self.transport,
         )
         self.clock = self.emulator.clock
         self.engine = self.emulator.tenants.engines[0]
@@ -551,7 +566,7 @@ class Engine(RuleBasedStateMachine):
         quiet_turns = 0
         while quiet_turns < 3:
             await asyncio.sleep(0)
-            busy = self.engine.scheduler.in_flight - len(self.destinations.held)
+            busy = self.engine.scheduler.in_flight - len(self.transport.held)
             quiet_turns = 0 if self.clock.waking or busy else quiet_turns + 1
         self.watch.catch_up()
 
@@ -605,10 +620,10 @@ class Engine(RuleBasedStateMachine):
                     self.windows[name] = now_ms + WINDOW_MS
 
     @rule(which=WHICH, word=st.sampled_from(["ok", "no"]))
-    @precondition(lambda self: self.destinations.held)
+    @precondition(lambda self: self.transport.held)
     def answer(self, which, word) -> None:
         """A destination that was waited for answers."""
-        future = one_of(self.destinations.held.values(), which)
+        future = one_of(self.transport.held.values(), which)
         self.do(lambda: future.set_result(OUTCOMES[word]))
 
     # Messages
@@ -749,8 +764,8 @@ class Engine(RuleBasedStateMachine):
             self.pause_key(key, False)
         for name in list(self.schedules):
             self.pause_schedule(name, True)
-        self.destinations.holds = False
-        for future in self.destinations.held.values():
+        self.transport.holds = False
+        for future in self.transport.held.values():
             future.set_result(OUTCOMES["no"])
 
         async def steps() -> None:
@@ -758,7 +773,7 @@ class Engine(RuleBasedStateMachine):
             await self.settle()
 
         self.run(steps())
-        self.destinations.holds = True
+        self.transport.holds = True
         assert self.engine.pending == 0
         assert not self.watch.pending()
 
@@ -796,11 +811,19 @@ class Engine(RuleBasedStateMachine):
     @invariant()
     def each_start_is_one_call(self) -> None:
         """Nothing is delivered that the log doesn't show, in the same order."""
-        assert self.destinations.calls == self.watch.activations
-        assert self.destinations.under_way == {
-            tracked.message.message_id for tracked in self.watch.active()
-        }
-        assert self.engine.flow_control.active == len(self.watch.active())  # FLC-29
+        assert self.transport.calls == self.watch.activations
+        active = [tracked.message.message_id for tracked in self.watch.active()]
+        assert sorted(self.transport.under_way) == sorted(active)  # DLV-32
+        assert self.engine.flow_control.active == len(active)  # FLC-29
+
+    @invariant()
+    def whoever_had_a_success_is_delivered_and_only_once(self) -> None:
+        """DLV-10, DLV-11, DLV-30."""
+        assert sorted(self.transport.succeeded) == sorted(
+            message_id
+            for message_id, tracked in self.watch.messages.items()
+            if tracked.state is State.DELIVERED
+        )
 
     @invariant()
     def the_store_agrees_with_the_log(self) -> None:
@@ -879,8 +902,8 @@ class Engine(RuleBasedStateMachine):
                 assert state == (tracked.state if tracked.is_final else None)
 
 
-class Everything(Engine):
-    """With all that a user may do."""
+class Everything(QueuesAndKeys):
+    """With URL groups, schedules, the DLQ, and all else that a user may do."""
 
     @rule(queue=QUEUES, count=st.none() | st.integers(1, 3))
     def cancel_of_queue(self, queue, count) -> None:
@@ -948,7 +971,7 @@ class Everything(Engine):
 
     # URL groups
 
-    @rule(group=GROUPS, paths=st.lists(words(), min_size=1, max_size=3))
+    @rule(group=GROUPS, paths=st.lists(WORDS, min_size=1, max_size=3))
     def upsert_endpoints(self, group, paths) -> None:
         urls = [f"http://member.example/{path}" for path in paths]
         endpoints = [Endpoint(url) for url in urls]
@@ -989,7 +1012,7 @@ class Everything(Engine):
     def reset(self) -> None:
         def note() -> None:
             self.watch.forget()
-            self.destinations.calls.clear()
+            self.transport.forget()
             self.schedules.clear()
             self.groups.clear()
             self.windows.clear()
@@ -998,12 +1021,12 @@ class Everything(Engine):
         assert self.engine.pending == 0
 
 
-TestQueuesAndKeys = Engine.TestCase
+TestQueuesAndKeys = QueuesAndKeys.TestCase
 TestQueuesAndKeys.settings = settings(
-    max_examples=25, stateful_step_count=40, deadline=None
+    max_examples=60, stateful_step_count=50, deadline=None
 )
 
 TestEverything = Everything.TestCase
 TestEverything.settings = settings(
-    max_examples=25, stateful_step_count=40, deadline=None
+    max_examples=60, stateful_step_count=50, deadline=None
 )

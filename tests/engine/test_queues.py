@@ -1133,6 +1133,40 @@ async def test_a_queued_message_must_be_at_the_head_and_allowed_by_its_key():
     assert desk.waiting == ["b"]
 
 
+async def test_a_head_cancelled_while_it_waits_for_its_key_lets_the_next_go():
+    """FLC-12, QUE-18."""
+    _, engine, desk = an_emulator()
+    engine.flow_control.set_paused("k", True)
+    (head,) = enqueue(engine, "a", flow_control=FlowControl(key="k"))
+    enqueue(engine, "b")
+    await quiet()
+    assert desk.waiting == []
+
+    engine.cancel(head)
+    await quiet()
+
+    assert desk.waiting == ["b"]
+
+
+async def test_a_pause_holds_a_retry_that_waits_for_its_key():
+    """FLC-12, QUE-17: it is due, and hasn't started."""
+    emulator, engine, desk = an_emulator()
+    enqueue(engine, "a", retries=1, flow_control=FlowControl(key="k"))
+    await quiet()
+    engine.flow_control.set_paused("k", True)
+    await desk.answer("a", ERROR)
+    await turn(emulator, 1000)
+
+    engine.queues.set_paused("q", True)
+    engine.flow_control.set_paused("k", False)
+    await quiet()
+    assert desk.waiting == []
+    engine.queues.set_paused("q", False)
+    await quiet()
+
+    assert desk.waiting == ["a"]
+
+
 async def test_a_message_that_waits_in_its_queue_takes_nothing_of_its_key():
     """FLC-12: it isn't even in the key's wait list."""
     _, engine, desk = an_emulator()

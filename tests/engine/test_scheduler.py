@@ -634,3 +634,19 @@ async def test_what_a_cut_off_delivery_still_says_is_ignored(answer):
     assert [state for _, state in log(engine)] == [State.CREATED, State.ACTIVE]
     assert engine.scheduler.in_flight == 1
     assert not any(isinstance(result, KeyError) for result in results)
+
+
+async def test_the_delivery_that_is_under_way_longest_is_known():
+    emulator, engine, _ = an_emulator(Hang(), Hang(), OK)
+    assert engine.scheduler.oldest_delivery() is None
+
+    (first,) = publish(engine, timeout_ms=5_000)
+    await turn(emulator, 1_000)
+    (second,) = publish(engine)
+    await turn(emulator, 2_000)
+    message, since_ms = engine.scheduler.oldest_delivery()
+    assert (message.message_id, since_ms) == (first, T0)
+
+    await turn(emulator, 5_000)
+    message, since_ms = engine.scheduler.oldest_delivery()
+    assert (message.message_id, since_ms) == (second, T0 + 1_000)

@@ -660,6 +660,19 @@ async def test_repeating_a_pause_or_a_resume_is_harmless(is_paused):
     assert firings(engine) == ([] if is_paused else [FIRST_MINUTE_MS])
 
 
+async def test_a_resume_of_a_schedule_that_is_not_paused_loses_no_firing():
+    """SCH-40: though its minute has come, and it hasn't fired yet."""
+    emulator, engine = an_emulator()
+    engine.schedules.put(a_publish(), "* * * * *", "s")
+    await quiet()
+    emulator.clock.set(FIRST_MINUTE_MS)
+
+    engine.schedules.set_paused("s", False)
+    await quiet()
+
+    assert firings(engine) == [FIRST_MINUTE_MS]
+
+
 async def test_a_pause_leaves_messages_alone():
     """SCH-42."""
     emulator, engine = an_emulator(T0, ERROR, OK)

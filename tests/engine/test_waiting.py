@@ -58,3 +58,18 @@ async def test_beyond_a_thousand_lines_it_says_how_many_more_there_are():
 
     assert len(lines) == 1_001
     assert lines[-1] == "and 500 more"
+
+
+async def test_whoever_waits_for_a_slot_is_counted_while_all_are_taken():
+    """LIM-8: a delayed message doesn't wait for one, nor does a canceled one."""
+    engine = an_engine()
+    slots = engine.limits.global_parallelism
+    assert slots is not None
+    engine.publish([a_publish()] * (slots - 1))
+    assert engine.waiting.for_a_slot() is None
+
+    receipts = engine.publish([a_publish()] * 4 + [a_publish(delay_ms=60_000)])
+    assert engine.waiting.for_a_slot() == 3
+    ((last,),) = receipts[3:4]
+    engine.cancel(last.message_id)
+    assert engine.waiting.for_a_slot() == 2
