@@ -1,5 +1,32 @@
-"""``python -m emulator`` is ``qemu``."""
+"""``python -m emulator`` is ``qemu``, and so is the installed command.
 
-from emulator.cli import main
+The first thing that it does is to let Ctrl-C end it without a word: while the rest is
+imported there is nothing that could end otherwise.
+"""
 
-main()
+from __future__ import annotations
+
+import signal
+import sys
+from typing import NoReturn
+
+__all__ = ["main"]
+
+_INTERRUPTED = 130
+"""As ``emulator/cli/exit_codes.py`` has it."""
+
+
+def main() -> NoReturn:
+    """Run the command line and end the process."""
+    is_heeded = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_heeded:
+        signal.signal(signal.SIGINT, lambda *_: sys.exit(_INTERRUPTED))
+    from emulator import cli
+
+    if is_heeded:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from emulator.core.model import LogEntry
 
 __all__ = [
+    "ONLY_VERBOSE",
     "Line",
     "Style",
     "cut",
     "format_line",
+    "format_time",
     "format_wait",
     "line_of_entry",
     "line_of_json",
@@ -38,6 +40,9 @@ _DETAIL_COLUMNS = 60
 """Behind time, state and shortened id: 100 columns in all."""
 
 _EXCERPT_CHARACTERS = 60
+
+ONLY_VERBOSE = ("ACTIVE", "CANCEL_REQUESTED")
+"""States that tell people little: each is followed by another at once, or by much."""
 
 _STATE_COLORS: dict[str, dict[str, Any]] = {
     "CREATED": {"fg": "cyan"},
@@ -170,7 +175,7 @@ def format_line(line: Line, style: Style) -> str:
     paint = _paint if style.color else _unstyled
     text = "  ".join(
         (
-            paint(_time(line.time_ms, style.zone), dim=True),
+            paint(format_time(line.time_ms, style.zone), dim=True),
             _state(line.state, style.color),
             f"{message_id:<13}",
             (paint(status, **_status_color(line.status)) if status else "") + detail,
@@ -292,7 +297,8 @@ def _origin(
     return "  ".join(f"{word} {name}" for word, name in parts if name)
 
 
-def _time(time_ms: int, zone: tzinfo | None) -> str:
+def format_time(time_ms: int, zone: tzinfo | None) -> str:
+    """Write the time of day, ``22:13:20.123``."""
     try:
         return f"{_time_of_day(time_ms // 1000, zone)}.{time_ms % 1000:03}"
     except (ValueError, OverflowError, OSError):

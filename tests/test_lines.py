@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from emulator.core import wire
 from emulator.core.model import (
+    FlowControl,
     LogEntry,
     Message,
     Options,
@@ -35,6 +36,7 @@ from emulator.lines import (
 T0 = 1_700_000_000_123  # 22:13:20.123 UTC
 ID = "msg_26hZCxZCuWyyTWPmSVBrNB882AH1pVKb9Lp2"
 PLAIN = Style(zone=UTC)
+BY_KEY = Options(flow_control=FlowControl(key="k", parallelism=1))
 
 
 def a_message(**changes):
@@ -99,6 +101,8 @@ def test_a_short_id_is_not_shortened():
         ({"url_group_name": "team"}, "URL group team"),
         ({"schedule_id": "scd_1"}, "schedule scd_1"),
         ({"queue_name": "q", "schedule_id": "scd_1"}, "queue q  schedule scd_1"),
+        ({"options": BY_KEY}, "key k"),
+        ({"queue_name": "q", "options": BY_KEY}, "queue q  key k"),
     ],
 )
 def test_created_says_what_brought_the_message_about(origin, shown):
@@ -272,6 +276,7 @@ ENTRIES = [
     an_entry(State.RETRY, retried=1, next_delivery_ms=T0 + 12_182),
     an_entry(State.FAILED, outcome=Responded(500), dlq_id="1-0"),
     an_entry(State.CREATED, message=a_message(callback_of=ID, queue_name="emails")),
+    an_entry(State.CREATED, message=a_message(options=BY_KEY)),
 ]
 
 
@@ -294,6 +299,7 @@ def test_a_line_of_the_api_says_what_the_api_knows():
         "again in 12 s",
         "in the DLQ",
         "POST localhost:3000/api/hook  queue emails",
+        "POST localhost:3000/api/hook  key k",
     ]
 
 

@@ -76,7 +76,7 @@ def test_the_wheel_installs_the_command_and_the_plugin(wheel):
     entry_points = configparser.ConfigParser()
     entry_points.read_string(read(wheel, "entry_points.txt"))
 
-    assert dict(entry_points["console_scripts"]) == {"qemu": "emulator.cli:main"}
+    assert dict(entry_points["console_scripts"]) == {"qemu": "emulator.__main__:main"}
     assert dict(entry_points["pytest11"]) == {"qemu": "emulator.pytest_plugin"}
 
 

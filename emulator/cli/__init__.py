@@ -10,7 +10,9 @@ of ours ends the process.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -82,6 +84,18 @@ class QemuGroup(HelpfulCommand, click.Group):
         command = getattr(module, cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the sub-command; for one that there isn't, suggest the nearest."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and name[:1].isalnum():
+            from emulator.cli.suggestions import did_you_mean
+
+            hint = did_you_mean(name, self.list_commands(ctx))
+            ctx.fail(f"no such command: {name!r}{hint and f'; {hint}'}")
+        return super().resolve_command(ctx, args)
 
     def format_options(
         self, ctx: click.Context, formatter: click.HelpFormatter
@@ -163,4 +177,18 @@ def completion(shell: str) -> None:
 
 def main() -> NoReturn:
     """Run the command line and end the process."""
-    cli.main(prog_name="qemu")
+    try:
+        cli.main(prog_name="qemu")
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)
+    except OSError as error:
+        from emulator.cli.process import cannot_write, give_up_if_broken, is_unwritable
+
+        if not is_unwritable(error):
+            raise
+        give_up_if_broken(sys.stdout)
+        failure = cannot_write(error)
+        with suppress(OSError):
+            failure.show()
+        give_up_if_broken(sys.stderr)
+        sys.exit(failure.exit_code)

@@ -7,6 +7,7 @@ letter.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emulator.cli.exit_codes import CliError
@@ -15,13 +16,52 @@ from emulator.lines import printable
 if TYPE_CHECKING:
     from http.client import HTTPResponse
 
-__all__ = ["ask_health", "call"]
+__all__ = ["Refused", "Server", "ask_health", "call"]
 
 _MAX_ANSWER_BYTES = 65_536
 """Of an error's body, or of what a stranger on our port says."""
 
 _TIMEOUT_S = 30.0
 """Longer than the feed's silence: it says at least every 15 s that it is there."""
+
+
+class Refused(CliError):
+    """The server has answered, and it wasn't a good answer."""
+
+    def __init__(self, status: int, reason: str, *advice: str) -> None:
+        super().__init__(f"the server refused: {status} {reason}", *advice)
+        self.status = status
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Whom to call, and as whom."""
+
+    url: str
+
+    token: str
+
+    token_source: str
+    """Where the token was written."""
+
+    def call(
+        self,
+        method: str,
+        target: str,
+        *,
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+    ) -> HTTPResponse:
+        """Call with the token. Raises ``CliError``, as ``call`` does."""
+        headers = [("Authorization", f"Bearer {self.token}"), *headers]
+        try:
+            return call(self.url, method, target, headers=headers, body=body)
+        except Refused as error:
+            if error.status != 401:
+                raise
+            advice = f"The token is {self.token_source}. Give another: --token"
+            raise Refused(error.status, error.reason, advice) from error
 
 
 def ask_health(url: str, *, timeout_s: float) -> dict[str, Any] | None:
@@ -36,7 +76,11 @@ def ask_health(url: str, *, timeout_s: float) -> dict[str, Any] | None:
         return None
     match answer:
         case {"version": str(version), "pending": int(pending)}:
-            return {"version": printable(version[:20]), "pending": pending}
+            return {
+                "version": printable(version[:20]),
+                "pending": pending,
+                "startedAt": answer.get("startedAt"),
+            }
         case _:
             return None
 
@@ -44,8 +88,9 @@ def ask_health(url: str, *, timeout_s: float) -> dict[str, Any] | None:
 def call(url: str, method: str, target: str, **details: Any) -> HTTPResponse:
     """Call a running emulator's API; ``target`` goes out as it is.
 
-    ``details`` are ``headers``, pairs, and ``body``. Raises ``CliError`` if there is
-    no answer or not a good one. The response has to be closed.
+    ``details`` are ``headers``, pairs, and ``body``. Raises ``Refused`` for an answer
+    that isn't a good one, and ``CliError`` if there is none. The response has to be
+    closed.
     """
     from http.client import HTTPException
 
@@ -61,8 +106,7 @@ def call(url: str, method: str, target: str, **details: Any) -> HTTPResponse:
         return response
     with response:
         reason = _error_text(response.read(_MAX_ANSWER_BYTES))
-    advice = ["Give its token: --token"] if response.status == 401 else []
-    raise CliError(f"the server refused: {response.status} {reason}", *advice)
+    raise Refused(response.status, reason)
 
 
 def _request(

@@ -162,8 +162,8 @@ def _options() -> list[click.Parameter]:
     ]
     options = [option for option in start_options() if option.name != "json_lines"]
     for option in options:
-        if isinstance(option, click.Option) and option.name in ("quiet", "verbose"):
-            option.hidden = True  # without effect
+        if isinstance(option, click.Option) and option.name != "config":
+            option.hidden = True
     return own + options
 
 
@@ -196,7 +196,8 @@ def _print_config(
 
 config = HelpfulCommand(
     "config",
-    help="Print every setting, its value, and where that was written.",
+    help="Print every setting, its value, and where that was written, given the "
+    "options of qemu start.",
     examples=(
         "qemu config",
         "qemu config --port 8081 --json",

@@ -26,6 +26,7 @@ from emulator.cli.sources import DEFAULT, Origin, Source
 from emulator.errors import SettingsError
 
 if TYPE_CHECKING:
+    from emulator.cli.client import Server
     from emulator.settings import Settings
 
 __all__ = [
@@ -129,13 +130,37 @@ def default_configuration(*args: str) -> Configuration:
         return configuration_of(ctx)
 
 
-def server_in_force(url: str | None, token: str | None) -> tuple[str, str]:
-    """Return where to call and with which token: what was given, else what is here."""
-    if url is None or token is None:
+def server_in_force(url: str | None, token: str | None) -> Server:
+    """Return whom to call: what was given, else what is in force here."""
+    from emulator.cli.client import Server
+
+    url = url or _url_of_environment(os.environ)
+    source = "from --token"
+    if not url or not token:
         settings = default_configuration().settings
         url = url or settings.url_at(settings.port)
-        token = token or settings.users[0].token
-    return url.rstrip("/"), token
+        if not token:
+            token = settings.users[0].token
+            is_set = bool(os.environ.get("QSTASH_TOKEN"))
+            source = "from QSTASH_TOKEN" if is_set else "the published first user's"
+    return Server(url.rstrip("/"), token, source)
+
+
+def _url_of_environment(environ: Mapping[str, str]) -> str:
+    """Return the origin of ``QSTASH_URL`` if that is on this machine, else nothing.
+
+    Anything else is most likely the cloud: nothing goes there unless it is asked for.
+    """
+    from ipaddress import ip_address
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(environ.get("QSTASH_URL", "").strip())
+        host = parts.hostname or ""
+        is_here = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{parts.netloc}" if is_here else ""
 
 
 def _located(

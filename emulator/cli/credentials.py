@@ -52,7 +52,8 @@ def users_in_force(
             raise SettingsError(name, _NOT_SENDABLE, source="environment")
     missing = [name for name in _KEYS if name not in given]
     if len(missing) == 1:
-        reason = "the two signing keys go together, and the other one is set"
+        (other,) = set(_KEYS) & given.keys()
+        reason = f"is missing, but {other} is set: the two signing keys go together"
         raise SettingsError(missing[0], reason, source="environment")
 
     known = [*((user, DEFAULT) for user in DEV_USERS), *of_file]

@@ -17,6 +17,7 @@ from emulator.errors import (
     InvalidHeader,
     InvalidParameter,
     RequestError,
+    SettingsError,
     shown,
 )
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from emulator.core.limits import Limits
     from emulator.core.model import Declared, Endpoint, Publish
 
-__all__ = ["declared_in"]
+__all__ = ["declared_in", "undeclared_groups"]
 
 _OWN_KEYS = {
     "upstash-cron": "cron",
@@ -96,10 +97,11 @@ def _url_group(
     from emulator.core.bodies import parse_endpoints_upsert, parse_group_headers
 
     values = table.values
+    _refuse_unknown_headers(table)
     for index, endpoint in enumerate(values["endpoints"]):
         prefix = f"{table.name}.endpoints[{index}]."
         for key in endpoint if isinstance(endpoint, dict) else ():
-            check_key(key, ("url", "name"), table.source, prefix=prefix)
+            check_key(key, ("url", "name"), table.source_of(key), prefix=prefix)
     with _located(table):
         endpoints = parse_endpoints_upsert(_json(endpoints=values["endpoints"]))
         defaults = parse_group_headers(
@@ -114,6 +116,7 @@ def _schedule(table: Table, limits: Limits, now_ms: int) -> tuple[str, str, Publ
     from emulator.core.model import Incoming
 
     values = table.values
+    _refuse_unknown_headers(table)
     for name in values.get("headers", {}):
         if name.lower() in _OWN_KEYS:
             reason = f"{name} has a key of its own: {_OWN_KEYS[name.lower()]}"
@@ -132,6 +135,34 @@ def _schedule(table: Table, limits: Limits, now_ms: int) -> tuple[str, str, Publ
         )
         request = parse_schedule(incoming, limits=limits, now_ms=now_ms)
     return values["id"], request.cron, request.publish
+
+
+def _refuse_unknown_headers(table: Table) -> None:
+    """Refuse what the API accepts without effect (HDR-6): in a file it is a mistake."""
+    from emulator.core.configuration_headers import unknown_configuration
+
+    headers = table.values.get("headers", {})
+    for name in headers:
+        for _, nearest in unknown_configuration([(name, "")]):
+            hint = f"; did you mean {nearest}?" if nearest else ""
+            raise SettingsError(
+                f"{table.name}.headers",
+                f"{shown(name)[1:-1]} isn't a header of QStash{hint}",
+                source=str(table.source_of(name)),
+            )
+
+
+def undeclared_groups(declared: Declared) -> tuple[tuple[str, str], ...]:
+    """Return the schedules for URL groups that the file doesn't declare: id, group."""
+    from emulator.core.model import DestinationKind
+
+    groups = {name for name, _, _ in declared.url_groups}
+    return tuple(
+        (schedule_id, publish.destination.text)
+        for schedule_id, _, publish in declared.schedules
+        if publish.destination.kind is DestinationKind.URL_GROUP
+        and publish.destination.text not in groups
+    )
 
 
 def _json(**values: Any) -> bytes:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from emulator.cli import HelpfulCommand
-from emulator.cli.client import ask_health
+from emulator.cli.client import Refused, ask_health, call
 from emulator.cli.configuration import Configuration, default_configuration
 from emulator.cli.exit_codes import CliError, ExitCode
 from emulator.cli.output import plural
@@ -222,8 +222,6 @@ def check_environment(settings: Settings, environ: Mapping[str, str]) -> Check:
 
 def check_token(settings: Settings) -> Check | None:
     """Does the qemu that runs know the token in force here? ``None``: none runs."""
-    from emulator.cli.client import call
-
     url = settings.url_at(settings.port)
     if settings.port == 0 or ask_health(url, timeout_s=_CONNECT_TIMEOUT_S) is None:
         return None
@@ -234,7 +232,7 @@ def check_token(settings: Settings) -> Check | None:
             url, "GET", "/v2/keys", headers=headers, timeout_s=_CONNECT_TIMEOUT_S
         ).close()
     except CliError as error:
-        if "401" not in str(error):
+        if not isinstance(error, Refused) or error.status != 401:
             return None
         detail = f"the qemu at {url} doesn't know the token in force here"
         remedy = "Unset QSTASH_TOKEN, or start qemu with the same one."

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["env", "format_env"]
 
+_MATTERING = ("host", "port", "config")
+
 
 def format_env(url: str, user: User, format: str = "dotenv") -> str:
     """Write the four values that an SDK needs, as a shell or a file takes them.
@@ -57,6 +59,15 @@ def _print_env(ctx: click.Context, /, format: str, **settings: Any) -> None:
     click.echo(format_env(chosen.url_at(chosen.port), chosen.users[0], format))
 
 
+def _setting_options() -> list[click.Parameter]:
+    """Make the options: all of ``qemu start``, but only those that matter are shown."""
+    options = setting_options()
+    for option in options:
+        if isinstance(option, click.Option) and option.name not in _MATTERING:
+            option.hidden = True
+    return options
+
+
 env = HelpfulCommand(
     "env",
     help="Print the four lines that an SDK needs, for the settings in force.",
@@ -73,7 +84,7 @@ env = HelpfulCommand(
             show_default=True,
             help="Who is to read them.",
         ),
-        *setting_options(),
+        *_setting_options(),
     ],
     callback=_print_env,
 )

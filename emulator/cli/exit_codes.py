@@ -32,7 +32,7 @@ class ExitCode(IntEnum):
     """Can't listen: the address is taken, forbidden, or not this machine's."""
 
     INTERRUPTED = 130
-    """Stopped at once, by the second Ctrl-C."""
+    """Stopped at once, by the second Ctrl-C; or by the first, where nothing runs."""
 
 
 class CliError(click.ClickException):

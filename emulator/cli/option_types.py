@@ -1,4 +1,4 @@
-"""The types of options that click doesn't know: instants and routes."""
+"""The types of options that click doesn't know, or words otherwise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import click
 if TYPE_CHECKING:
     from emulator.core.reroute import Route
 
-__all__ = ["InstantType", "NameType", "RouteType"]
+from emulator.errors import shown
+
+__all__ = ["InstantType", "NameType", "RouteType", "StateType", "WholeNumber"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -43,6 +45,44 @@ class InstantType(click.ParamType):  # type: ignore[type-arg]
         if moment.tzinfo is None:
             self.fail(f"{str(value)!r} lacks a time zone, such as Z or +02:00")
         return int((moment - _EPOCH) // timedelta(milliseconds=1))
+
+
+class WholeNumber(click.IntRange):
+    """A whole number within bounds, whose error says which."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Return the number."""
+        try:
+            number = super().convert(value, param, ctx)
+        except click.BadParameter:
+            bounds = f"from {self.min} to {self.max}"
+            if self.max is None:
+                bounds = f"of at least {self.min}"
+            self.fail(f"must be a whole number {bounds}, not {shown(str(value))}")
+        assert isinstance(number, int)
+        return number
+
+
+class StateType(click.Choice[str]):
+    """A state of messages, in any case, and shown in capitals as the log has it."""
+
+    def __init__(self, states: Sequence[str]) -> None:
+        super().__init__(states, case_sensitive=False)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return what ``--help`` shows for a value."""
+        return "STATE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Return the state in capitals."""
+        state = str(value).upper()
+        if state not in self.choices:
+            self.fail(f"{shown(str(value))} is none of {', '.join(self.choices)}")
+        return state
 
 
 class _ListedType(click.ParamType):  # type: ignore[type-arg]

@@ -11,13 +11,14 @@ one that isn't set.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from emulator.cli.file_keys import key_of
-from emulator.cli.option_types import InstantType, NameType, RouteType
+from emulator.cli.option_types import InstantType, NameType, RouteType, WholeNumber
 from emulator.cli.settings_file import file_of, use_file
 from emulator.cli.sources import DEFAULT, Origin, Source
 from emulator.errors import SettingsError
@@ -25,6 +26,7 @@ from emulator.errors import SettingsError
 __all__ = [
     "SettingOption",
     "blamed",
+    "server_options",
     "setting_options",
     "source_of",
     "start_options",
@@ -94,7 +96,7 @@ def setting_options(*, is_dev: bool = False) -> list[click.Parameter]:
             "--port",
             "QEMU_PORT QSTASH_DEV_PORT",
             "The port to listen on; 0 picks any that is free.",
-            type=click.IntRange(0, 65535),
+            type=WholeNumber(0, 65535),
             default=8080,
         ),
         option(
@@ -167,7 +169,7 @@ def setting_options(*, is_dev: bool = False) -> list[click.Parameter]:
             "--seed",
             "QEMU_SEED",
             "Make ids repeatable.",
-            type=click.IntRange(0, 2**63 - 1),
+            type=WholeNumber(0, 2**63 - 1),
             advanced=True,
         ),
         option(
@@ -192,6 +194,18 @@ def setting_options(*, is_dev: bool = False) -> list[click.Parameter]:
     ]
 
 
+def server_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say whom to call, and as whom."""
+    with_token = click.option("--token", help="The token, else the one in force here.")
+    with_url = click.option(
+        "--url",
+        metavar="URL",
+        help="The server, else QSTASH_URL if that is on this machine (it is ignored if "
+        "not), else where qemu start would listen.",
+    )
+    return with_url(with_token(command))
+
+
 def start_options(*, is_dev: bool = False) -> list[click.Parameter]:
     """Make all options of ``qemu start``, or of ``qemu dev``."""
     options: list[click.Parameter] = [
@@ -205,8 +219,8 @@ def start_options(*, is_dev: bool = False) -> list[click.Parameter]:
         click.Option(
             ["-v", "--verbose"],
             count=True,
-            help="Print ACTIVE entries and requests too; -vv: debug logging and "
-            "tracebacks.",
+            help="Print ACTIVE and CANCEL_REQUESTED entries and requests too; -vv: "
+            "debug logging and tracebacks.",
         ),
         SettingOption(
             ["--color"],
@@ -229,7 +243,7 @@ def start_options(*, is_dev: bool = False) -> list[click.Parameter]:
         options += [
             SettingOption(
                 ["--log-port"],
-                type=click.IntRange(0, 65535),
+                type=WholeNumber(0, 65535),
                 envvar="QSTASH_DEV_LOG_PORT",
                 show_envvar=True,
                 advanced=True,

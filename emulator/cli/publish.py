@@ -10,9 +10,10 @@ from pathlib import Path
 import click
 
 from emulator.cli import HelpfulCommand
-from emulator.cli.client import call
 from emulator.cli.configuration import server_in_force
 from emulator.cli.exit_codes import CliError
+from emulator.cli.option_types import WholeNumber
+from emulator.cli.options import server_options
 
 __all__ = ["publish"]
 
@@ -44,17 +45,20 @@ __all__ = ["publish"]
 )
 @click.option("--method", help="How the destination is called; else POST.")
 @click.option("--delay", metavar="DURATION", help="Wait so long first: 10s, 1h30m.")
-@click.option("--retries", type=int, help="How many deliveries may follow the first.")
+@click.option(
+    "--retries",
+    type=WholeNumber(min=0),
+    help="How many deliveries may follow the first.",
+)
 @click.option("--callback", metavar="URL", help="Where each delivery is reported.")
 @click.option("--failure-callback", metavar="URL", help="Where failure is reported.")
-@click.option("--url", "server", metavar="URL", help="The server, else the local one.")
-@click.option("--token", help="The token, else the one in force here.")
+@server_options
 def publish(
     destination: str,
     data: str | None,
     headers: Sequence[str],
     content_type: str | None,
-    server: str | None,
+    url: str | None,
     token: str | None,
     **configuration: object,
 ) -> None:
@@ -63,9 +67,9 @@ def publish(
 
     if not re.fullmatch("[!-~]+", destination):
         raise click.UsageError("URL must be ASCII without spaces: percent-encode it")
-    url, token = server_in_force(server, token)
+    server = server_in_force(url, token)
     body = _body(data)
-    pairs = [("Authorization", f"Bearer {token}")]
+    pairs = []
     if content_type is None and body and _is_json(body):
         content_type = "application/json"
     if content_type is not None:
@@ -81,7 +85,7 @@ def publish(
             raise click.UsageError(f"a header looks like 'Name: value', not {header!r}")
         pairs.append((name.strip(), value.strip()))
     target = f"/v2/publish/{destination}"
-    with call(url, "POST", target, headers=pairs, body=body) as response:
+    with server.call("POST", target, headers=pairs, body=body) as response:
         receipts = json.load(response)
     # A URL group's answer is an array (PUB-41).
     for receipt in receipts if isinstance(receipts, list) else [receipts]:

@@ -11,12 +11,22 @@ from emulator.lines import Line, cut, printable
 if TYPE_CHECKING:
     from emulator.core.reroute import Route
 
-__all__ = ["Remedies"]
+__all__ = ["Remedies", "called_host"]
 
 _EVERY_MS = 60_000
 
 _MAX_REMEMBERED = 256
 """How many pieces of advice are remembered."""
+
+
+def called_host(url: str, routes: tuple[Route, ...]) -> tuple[str, str]:
+    """Return where a message's delivery goes: ``http://``, and host with port."""
+    from emulator.core.reroute import reroute
+
+    url = reroute(url, routes)
+    match = re.match(r"(https?://)(?:[^/?#@]*@)?([^/?#]*)", url, re.IGNORECASE)
+    scheme, host = match.groups() if match else ("", url)
+    return scheme, cut(printable(host[:200]), 60)
 
 
 class Remedies:
@@ -55,12 +65,7 @@ class Remedies:
 
     def _advice(self, line: Line, hint: str | None) -> tuple[str, str]:
         """Return the host that a delivery went to, and what to try there."""
-        from emulator.core.reroute import reroute
-
-        url = reroute(line.url, self._routes)
-        match = re.match(r"(https?://)(?:[^/?#@]*@)?([^/?#]*)", url, re.IGNORECASE)
-        scheme, host = match.groups() if match else ("", url)
-        host = cut(printable(host[:200]), 60)
+        scheme, host = called_host(line.url, self._routes)
         error = line.error or ""
         advice = ""
         if line.status is not None:

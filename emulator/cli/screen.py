@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
+from emulator.cli.notices import SideLines
 from emulator.cli.output import Writer, plural
 from emulator.cli.remedies import Remedies
-from emulator.lines import Style, format_line, line_of_entry
+from emulator.lines import (
+    ONLY_VERBOSE,
+    Style,
+    format_line,
+    format_time,
+    line_of_entry,
+)
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -17,56 +23,7 @@ if TYPE_CHECKING:
     from emulator.engine.feed import FeedItem, Subscription
     from emulator.settings import Settings
 
-__all__ = ["RequestLines", "Screen"]
-
-_MAX_REQUESTS = 1_000
-"""How many lines about requests wait for a terminal that doesn't read."""
-
-_INDENT = " " * 14
-"""As wide as the time of a log entry: requests have none."""
-
-
-class RequestLines:
-    """Lines about requests that wait to be printed: the newest, if there are many.
-
-    Iterate over it for lists of lines.
-    """
-
-    def __init__(self) -> None:
-        import asyncio
-
-        self._lines: deque[str] = deque()
-        self._dropped = 0
-        self._is_closed = False
-        self._arrived = asyncio.Event()
-
-    def put(self, line: str) -> None:
-        """Take a line in."""
-        if len(self._lines) >= _MAX_REQUESTS:
-            self._lines.popleft()
-            self._dropped += 1
-        self._lines.append(line)
-        self._arrived.set()
-
-    def close(self) -> None:
-        """End the iteration when all has been printed."""
-        self._is_closed = True
-        self._arrived.set()
-
-    def __aiter__(self) -> AsyncIterator[list[str]]:
-        return self
-
-    async def __anext__(self) -> list[str]:
-        while not self._lines:
-            if self._is_closed:
-                raise StopAsyncIteration
-            self._arrived.clear()
-            await self._arrived.wait()
-        lines = [_not_shown(self._dropped)] if self._dropped else []
-        lines += self._lines
-        self._lines.clear()
-        self._dropped = 0
-        return lines
+__all__ = ["Screen"]
 
 
 class Screen:
@@ -99,6 +56,11 @@ class Screen:
         return self._programs or self._people
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether people are told nothing."""
+        return self._people is None
+
+    @property
     def is_terminal(self) -> bool:
         """Whether people read at a terminal."""
         return self._people is not None and self._people.isatty()
@@ -111,11 +73,27 @@ class Screen:
         """Print a line for programs."""
         return self._writer.write(self._programs, lambda: _json(event))
 
-    async def follow(self, subscription: Subscription) -> None:
-        """Print log entries until the feed ends; raise ``OSError`` if nobody reads."""
+    def line_beside(self, time_ms: int, text: str, *, color: str = "") -> str:
+        """Write a line that isn't a log entry's, with its time where theirs is."""
+        time = format_time(time_ms, self._style.zone)
+        if not self._style.color:
+            return f"{time}  {text}"
+        import click
+
+        shown = click.style(text, fg=color) if color else text
+        return f"{click.style(time, dim=True)}  {shown}"
+
+    async def follow(
+        self, subscription: Subscription, stir: Callable[[], None] = lambda: None
+    ) -> None:
+        """Print log entries until the feed ends; raise ``OSError`` if nobody reads.
+
+        ``stir`` is called whenever there are some.
+        """
         import asyncio
 
         async for items in subscription:
+            stir()
             dropped = subscription.take_dropped()
             for stream, render in (
                 (self._programs, self._render_json),
@@ -125,13 +103,12 @@ class Screen:
                     job = self._writer.write(stream, partial(render, items, dropped))
                     await asyncio.wrap_future(job)
 
-    async def follow_requests(self, requests: RequestLines) -> None:
-        """Print lines about requests; raise ``OSError`` if nobody reads."""
+    async def follow_lines(self, lines: SideLines) -> None:
+        """Print lines beside the log; raise ``OSError`` if nobody reads."""
         import asyncio
 
-        async for lines in requests:
-            text = "\n".join(_INDENT + line for line in lines)
-            await asyncio.wrap_future(self.say(text))
+        async for some in lines:
+            await asyncio.wrap_future(self.say("\n".join(some)))
 
     def _render_json(self, items: list[FeedItem], dropped: int) -> str:
         from emulator.core import wire
@@ -150,7 +127,8 @@ class Screen:
             lines.append(_not_shown(dropped))
         for item in items:
             line = line_of_entry(item.entry)
-            if not self.json_lines and (line.state != "ACTIVE" or self._verbose):
+            is_shown = self._verbose or line.state not in ONLY_VERBOSE
+            if is_shown and not self.json_lines:
                 lines.append(format_line(line, self._style))
             remedy = self._remedies.remedy(line, hint_for(item.entry))
             if remedy:

@@ -18,6 +18,7 @@ import click
 
 from emulator.cli.file_keys import TABLE, TABLES, TEXTS, VALUES, Kind, name_of
 from emulator.cli.sources import Origin, Source
+from emulator.cli.suggestions import did_you_mean
 from emulator.errors import InvalidBody, SettingsError
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ __all__ = [
     "use_file",
 ]
 
+_IS_TABLE = re.compile(r"[ \t]*\[\[")
+
 _META_KEY = "emulator.cli.settings_file"
 
 
@@ -49,10 +52,17 @@ class Table:
 
     values: Mapping[str, Any]
 
+    lines: Mapping[str, int] = field(default_factory=dict)
+    """Where keys stand that have a line of their own."""
+
+    def source_of(self, key: str) -> Source:
+        """Say where a key stands."""
+        return replace(self.source, line=self.lines.get(key, self.source.line))
+
     def error(self, key: str, reason: str) -> SettingsError:
         """Make an error about a key; about the table if that is empty."""
         setting = f"{self.name}.{key}" if key else self.name
-        return SettingsError(setting, reason, source=str(self.source))
+        return SettingsError(setting, reason, source=str(self.source_of(key)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +152,9 @@ def read_file(path: Path) -> ConfigFile:
     for key, value in document.items():
         line = _line_of(text, key)
         source = Source(Origin.FILE, shown, line)
+        if key == "tool" and path.name != "pyproject.toml":
+            reason = "leave out the prefix tool.qemu: it is for pyproject.toml"
+            raise SettingsError(key, reason, source=str(source))
         check_key(key, (*VALUES, *TABLES), source)
         name = name_of(key)
         lines[name] = line
@@ -161,19 +174,21 @@ def read_file(path: Path) -> ConfigFile:
 
 def _tables(key: str, values: list[Any], text: str, source: Source) -> Iterator[Table]:
     for index, each in enumerate(values):
-        place = replace(source, line=_line_of(text, key, index))
-        yield _table(f"{key}[{index}]", TABLES[key], each, place)
+        line = _line_of(text, key, index)
+        place, name = replace(source, line=line), f"{key}[{index}]"
+        _check_value(name, each, TABLE, place)
+        lines = dict(_lines_in(text, line, each))
+        yield _checked(Table(name, place, each, lines), TABLES[key])
 
 
-def _table(name: str, kinds: Mapping[str, Kind], values: Any, source: Source) -> Table:
-    _check_value(name, values, TABLE, source)
-    for key, value in values.items():
-        check_key(key, kinds, source, prefix=f"{name}.")
-        _check_value(f"{name}.{key}", value, kinds[key], source)
+def _checked(table: Table, kinds: Mapping[str, Kind]) -> Table:
+    for key, value in table.values.items():
+        check_key(key, kinds, table.source_of(key), prefix=f"{table.name}.")
+        _check_value(f"{table.name}.{key}", value, kinds[key], table.source_of(key))
     for key, kind in kinds.items():
-        if kind.is_required and key not in values:
-            raise SettingsError(f"{name}.{key}", "is missing", source=str(source))
-    return Table(name, source, values)
+        if kind.is_required and key not in table.values:
+            raise table.error(key, "is missing")
+    return table
 
 
 def _route(table: Table) -> Route:
@@ -207,11 +222,9 @@ def check_key(
     key: str, known: Collection[str], source: Source, *, prefix: str = ""
 ) -> None:
     """Refuse a key that isn't known, and name the nearest that is."""
-    from difflib import get_close_matches
-
     if key not in known:
-        nearest = get_close_matches(key, known, n=1, cutoff=0.0)[0]
-        reason = f"unknown key; did you mean {nearest!r}?"
+        hint = did_you_mean(key, known)
+        reason = f"unknown key; {hint}" if hint else "unknown key"
         raise SettingsError(f"{prefix}{key}", reason, source=str(source))
 
 
@@ -226,6 +239,34 @@ def _line_of(text: str, key: str, index: int | None = None) -> int:
                 return text.count("\n", 0, start + table.start()) + 1
     found = re.search(rf"^[ \t]*(?:\[+[ \t]*)?{name}[=.\]]", text[start:], re.M)
     return text.count("\n", 0, start + found.start() if found else 0) + 1
+
+
+def _lines_in(text: str, first: int, values: Any) -> Iterator[tuple[str, int]]:
+    """Find the lines of the keys of a table that begins in a line, at any depth.
+
+    A guess, where one key stands at several depths: the first counts.
+    """
+    lines = text.split("\n")[first - 1 :]
+    end = next(
+        (index for index, line in enumerate(lines) if index and _IS_TABLE.match(line)),
+        len(lines),
+    )
+    for key in _keys(values):
+        name = re.compile(
+            rf"""(?:^|[\s{{,.\[])["']?{re.escape(key)}["']?[ \t]*[=.\]]"""
+        )
+        for index, line in enumerate(lines[:end]):
+            if name.search(line):
+                yield key, first + index
+                break
+
+
+def _keys(values: Any) -> Iterator[str]:
+    for each in values if isinstance(values, list) else [values]:
+        if isinstance(each, dict):
+            yield from each
+            for value in each.values():
+                yield from _keys(value)
 
 
 def shown_path(path: Path) -> str:

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,18 +21,23 @@ from emulator.cli import HelpfulCommand
 from emulator.cli.banner import banner
 from emulator.cli.client import ask_health
 from emulator.cli.configuration import Configuration, configuration_of
+from emulator.cli.declarations import undeclared_groups
 from emulator.cli.exit_codes import CliError, ExitCode
+from emulator.cli.notices import SideLines, Warnings
 from emulator.cli.options import start_options
 from emulator.cli.output import Writer, plural, wants_color
 from emulator.cli.process import (
     Stop,
+    cannot_write,
     configure_logging,
     give_up_if_broken,
     heed_reader,
     heed_signals,
-    watch_requests,
+    is_unwritable,
+    spare_the_collector,
+    watch_logger,
 )
-from emulator.cli.screen import RequestLines, Screen
+from emulator.cli.screen import Screen
 from emulator.lines import Style, printable
 
 if TYPE_CHECKING:
@@ -126,12 +132,12 @@ async def _serve(
     asked: asyncio.Queue[Stop] = asyncio.Queue()
     heed_signals(asked.put_nowait)
     # Slow to import: a signal is heeded even now.
+    from emulator.cli.backlog import Backlog
     from emulator.emulator import Emulator
 
-    requests = RequestLines()
-    if shows_requests:
-        watch_requests(requests.put)
     emulator = Emulator(configuration.settings)
+    beside = _watch_web(screen, emulator, shows_requests=shows_requests)
+    backlog = Backlog(emulator.tenants, configuration.settings)
     subscription = emulator.feed.subscribe()
     try:
         await emulator.start()
@@ -139,12 +145,17 @@ async def _serve(
         raise cannot_listen(error, configuration.settings, command) from error
     heed_reader(screen.main_stream, asked.put_nowait)
     announcement = _announce(screen, configuration, emulator.url)
+    spare_the_collector()
+
+    failures: list[OSError] = []
 
     async def print_all(follow: Callable[[], Awaitable[None]]) -> None:
         try:
             await asyncio.wrap_future(announcement)
             await follow()
-        except OSError:
+        except OSError as error:
+            if is_unwritable(error):
+                failures.append(error)
             asked.put_nowait(Stop.UNREAD)
 
     async def watch_parent() -> None:
@@ -152,25 +163,54 @@ async def _serve(
             await asyncio.sleep(_PARENT_POLL_S)
         asked.put_nowait(Stop.ORPHANED)
 
-    printing = [
-        asyncio.create_task(print_all(lambda: screen.follow(subscription))),
-        asyncio.create_task(print_all(lambda: screen.follow_requests(requests))),
-    ]
-    watching = asyncio.create_task(watch_parent()) if parent_pid is not None else None
+    printed = [partial(screen.follow, subscription, backlog.stir)]
+    printed += [partial(screen.follow_lines, lines) for lines in beside]
+    printing = [asyncio.create_task(print_all(each)) for each in printed]
+    watching = []
+    if not screen.is_quiet:
+        watching.append(asyncio.create_task(backlog.watch(screen.say)))
+    if parent_pid is not None:
+        watching.append(asyncio.create_task(watch_parent()))
     stop = await asked.get()
-    if watching is not None:
-        watching.cancel()
+    for task in watching:
+        task.cancel()
     drain_s = _DRAIN_S if stop in drains else 0.0
     code = await _stop(emulator, screen, asked, stop, drain_s=drain_s)
     if code is ExitCode.INTERRUPTED:
         return code
     # The feed has ended: what is left of it, and of the requests, can still be read.
-    requests.close()
+    for lines in beside:
+        lines.close()
     await asyncio.wait(printing, timeout=_FLUSH_S)
+    if failures:
+        raise cannot_write(failures[0])
     if emulator.pending:
         screen.say(f"{plural(emulator.pending, 'message')} pending, discarded")
     screen.tell(type="stopped")
     return code
+
+
+def _watch_web(
+    screen: Screen, emulator: Emulator, *, shows_requests: bool
+) -> list[SideLines]:
+    """Let what the web layer logs become lines beside the log."""
+    from emulator.web.ignored import IGNORED_LOGGER
+    from emulator.web.request_log import REFUSED_LOGGER, REQUEST_LOGGER
+
+    if screen.is_quiet:
+        return []
+    now_ms = emulator.clock.now_ms
+    warnings = Warnings(partial(screen.line_beside, color="yellow"), now_ms)
+    watch_logger(REFUSED_LOGGER, warnings.note)
+    watch_logger(IGNORED_LOGGER, warnings.note)
+    if not shows_requests:
+        return [warnings.lines]
+    requests = SideLines()
+    watch_logger(
+        REQUEST_LOGGER,
+        lambda record: requests.put(screen.line_beside(now_ms(), record.getMessage())),
+    )
+    return [warnings.lines, requests]
 
 
 def _announce(screen: Screen, configuration: Configuration, url: str) -> Future[None]:
@@ -236,6 +276,13 @@ def _run(ctx: click.Context, /, **options: Any) -> None:
             err=True,
         )
     configuration = configuration_of(ctx)
+    if not options["quiet"]:
+        for schedule_id, group in undeclared_groups(configuration.settings.declared):
+            click.echo(
+                f"schedule {schedule_id} is for the URL group {group}, which the "
+                "settings file doesn't declare: it fails until there is one",
+                err=True,
+            )
     configure_logging(options["verbose"], quiet=options["quiet"])
     people = sys.stderr if options["json_lines"] else sys.stdout
     style = Style(
@@ -270,10 +317,11 @@ def _run(ctx: click.Context, /, **options: Any) -> None:
         )
     finally:
         is_written = writer.close(_FLUSH_S)
+        if is_written:
+            for stream in (sys.stdout, sys.stderr):
+                give_up_if_broken(stream)
     if not is_written:
         os._exit(code)  # the interpreter would wait for the stream as well
-    for stream in (sys.stdout, sys.stderr):
-        give_up_if_broken(stream)
     ctx.exit(code)
 
 

@@ -121,10 +121,11 @@ def verify(
         published = DEV_USERS[0].keys
         current_signing_key, next_signing_key = published.current, published.next
         click.echo("verifying with the published keys: no others are set", err=True)
+    url = request.url if url is None else url
     explanation = explain(
         signature=request.signature if signature is None else _signature(signature),
         body=request.body if body is None else _read(body),
-        url=request.url if url is None else url,
+        url=url,
         current_signing_key=current_signing_key or "",
         next_signing_key=next_signing_key or "",
         now_ms=real_now_ms() if at_ms is None else at_ms,
@@ -135,9 +136,12 @@ def verify(
     if as_json:
         import json
 
-        click.echo(json.dumps(explanation_json(explanation)))
+        answer = explanation_json(explanation) | {"isUrlChecked": url is not None}
+        click.echo(json.dumps(answer))
     else:
         click.echo(str(explanation))
+        if url is None:
+            click.echo("The URL wasn't checked: pass --url.")
     ctx.exit(ExitCode.OK if explanation.is_valid else ExitCode.FAILURE)
 
 

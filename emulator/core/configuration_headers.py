@@ -261,10 +261,11 @@ def _unknown(raw_name: str) -> tuple[str, str | None] | None:
     while (callback := split_callback(leaf)) is not None:
         above += f"{callback[0]}-"
         leaf = callback[1]
-    # A callback's content type is spelled like an option, a message's isn't.
-    if leaf in ("", *_OF_WORKFLOWS) or (above or leaf != "Content-Type") and (
-        leaf in _BY_LEAF or leaf.startswith(_PREFIXES)
-    ):
+    is_known = leaf in _BY_LEAF or leaf.startswith(_PREFIXES)
+    # A callback's content type is spelled like its other options, a message's isn't.
+    if leaf == "Content-Type" and not above:
+        is_known = False
+    if is_known or leaf in ("", *_OF_WORKFLOWS):
         return None
     near = get_close_matches(leaf, _BY_LEAF, n=1, cutoff=_NEAR)
     if not near:

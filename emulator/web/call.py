@@ -12,14 +12,23 @@ from aiohttp import web
 from emulator.engine.engine import Engine
 from emulator.engine.tenants import Tenants
 from emulator.settings import Settings
+from emulator.web.ignored import IgnoredHeaders
 from emulator.web.rate_limit import RateLimitSwitch
 
-__all__ = ["RATE_LIMIT", "SETTINGS", "STARTED_AT_MS", "TENANTS", "Call"]
+__all__ = [
+    "IGNORED_HEADERS",
+    "RATE_LIMIT",
+    "SETTINGS",
+    "STARTED_AT_MS",
+    "TENANTS",
+    "Call",
+]
 
 SETTINGS = web.AppKey("settings", Settings)
 TENANTS = web.AppKey("tenants", Tenants)
 STARTED_AT_MS = web.AppKey("started_at_ms", int)
 RATE_LIMIT = web.AppKey("rate_limit", RateLimitSwitch)
+IGNORED_HEADERS = web.AppKey("ignored_headers", IgnoredHeaders)
 
 
 @dataclass(frozen=True, slots=True)

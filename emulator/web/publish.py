@@ -9,7 +9,7 @@ from emulator.core.bodies import parse_batch
 from emulator.core.destination import parse_destination
 from emulator.core.headers import has_cron, parse_publish
 from emulator.core.model import DestinationKind, Incoming, Publish
-from emulator.web.call import Call
+from emulator.web.call import IGNORED_HEADERS, Call
 from emulator.web.incoming import read_body, read_incoming
 from emulator.web.responses import json_response
 from emulator.web.schedules import create_schedule_from
@@ -53,13 +53,15 @@ async def batch(call: Call) -> web.Response:
 
 
 def _parse(call: Call, incoming: Incoming, queue_name: str | None = None) -> Publish:
-    return parse_publish(
+    request = parse_publish(
         incoming,
         limits=call.engine.limits,
         now_ms=call.engine.now_ms,
         defaults=call.engine.defaults_of(parse_destination(incoming.destination)),
         queue_name=queue_name,
     )
+    call.request.app[IGNORED_HEADERS].look_at(incoming)
+    return request
 
 
 def _accept(call: Call, request: Publish) -> web.Response:

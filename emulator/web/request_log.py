@@ -15,10 +15,20 @@ from aiohttp.abc import AbstractAccessLogger
 
 from emulator.web.incoming import raw_target
 
-__all__ = ["REQUEST_LOGGER", "RequestLog", "escaped", "request_line", "shown_target"]
+__all__ = [
+    "REFUSED_LOGGER",
+    "REQUEST_LOGGER",
+    "RequestLog",
+    "escaped",
+    "request_line",
+    "shown_target",
+]
 
 REQUEST_LOGGER = "emulator.web.access"
 """The logger's name. Whoever wants the lines enables its level INFO."""
+
+REFUSED_LOGGER = "emulator.web.refused"
+"""Where each refused call is a warning, whose record has the ``status``."""
 
 _TARGET_CHARACTERS = 60
 

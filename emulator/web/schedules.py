@@ -8,7 +8,7 @@ from emulator.core import wire
 from emulator.core.destination import parse_destination
 from emulator.core.headers import parse_schedule
 from emulator.core.model import Incoming
-from emulator.web.call import Call
+from emulator.web.call import IGNORED_HEADERS, Call
 from emulator.web.incoming import read_incoming
 from emulator.web.responses import empty, json_response
 
@@ -36,6 +36,7 @@ def create_schedule_from(call: Call, incoming: Incoming) -> web.Response:
         now_ms=call.engine.now_ms,
         defaults=call.engine.defaults_of(parse_destination(incoming.destination)),
     )
+    call.request.app[IGNORED_HEADERS].look_at(incoming)
     schedule_id = call.engine.schedules.put(
         request.publish, request.cron, request.schedule_id
     )

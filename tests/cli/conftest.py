@@ -11,6 +11,7 @@ import pytest
 def folder(tmp_path, monkeypatch):
     """Make an empty folder the working directory: no settings file is near."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("QSTASH_URL", raising=False)
     return tmp_path
 
 

@@ -1,5 +1,6 @@
 """What all commands have in common."""
 
+import errno
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import emulator
-from emulator.cli import cli
+from emulator.cli import cli, main
 
 COMMANDS = [
     "start",
@@ -94,11 +95,19 @@ def test_a_mistyped_option_is_a_usage_error_with_the_nearest_one():
     assert "--port" in result.stderr
 
 
-def test_an_unknown_command_is_a_usage_error():
-    result = run("strat")
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("strat", "no such command: 'strat'; did you mean 'start'?"),
+        ("log", "no such command: 'log'; did you mean 'logs'?"),
+        ("zebra", "no such command: 'zebra'"),
+    ],
+)
+def test_an_unknown_command_is_a_usage_error_with_the_nearest_one(name, error):
+    result = run(name)
 
     assert result.exit_code == 2
-    assert "strat" in result.stderr
+    assert result.stderr.splitlines()[-1] == f"Error: {error}"
 
 
 def test_a_bad_setting_is_one_line_and_exit_code_3():
@@ -106,7 +115,8 @@ def test_a_bad_setting_is_one_line_and_exit_code_3():
 
     assert result.exit_code == 3
     assert result.stderr == (
-        "Error: port (from QEMU_PORT): 'x\\x1b' is not a valid integer range.\n"
+        "Error: port (from QEMU_PORT): must be a whole number from 0 to 65535, not "
+        '"x\\x1b"\n'
     )
 
 
@@ -119,6 +129,47 @@ def test_an_interrupt_ends_quietly(monkeypatch):
 
     assert result.exit_code == 130
     assert result.output == ""
+
+
+@pytest.mark.parametrize("name", ["env", "config"])
+def test_options_without_effect_on_a_command_are_taken_and_not_shown(name):
+    assert "--speed" not in run(name, "--help").output
+    assert run(name, "--speed", "2").exit_code == 0
+
+
+def test_output_that_cannot_be_written_is_one_line(monkeypatch, capsys):
+    def full(*args, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("emulator.cli.cli.main", full)
+    with pytest.raises(SystemExit) as ending:
+        main()
+
+    assert ending.value.code == 1
+    assert capsys.readouterr().err == (
+        "Error: can't write the output: No space left on device\n"
+    )
+
+
+def test_another_error_of_the_system_is_not_hidden(monkeypatch):
+    def broken(*args, **options):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("emulator.cli.cli.main", broken)
+    with pytest.raises(OSError, match="Too many open files"):
+        main()
+
+
+def test_an_interrupt_outside_of_any_command_ends_quietly(monkeypatch, capsys):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("emulator.cli.cli.main", interrupted)
+    with pytest.raises(SystemExit) as ending:
+        main()
+
+    assert ending.value.code == 130
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("args", [["--version"], ["--help"], ["start", "--help"]])

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from emulator.cli.client import ask_health, call
+from emulator.cli.client import Refused, Server, ask_health, call
 from emulator.cli.exit_codes import CliError
 
 
@@ -13,9 +13,13 @@ def health(**fields):
 
 
 def test_an_emulator_says_how_it_is(answering):
-    server = answering(health(status="ok", pid=4711))
+    server = answering(health(status="ok", startedAt=1_700_000_000_000))
 
-    assert ask_health(server.url, timeout_s=5) == {"version": "0.1.0", "pending": 14}
+    assert ask_health(server.url, timeout_s=5) == {
+        "version": "0.1.0",
+        "pending": 14,
+        "startedAt": 1_700_000_000_000,
+    }
     assert server.seen[0][0] == "GET /_qemu/health HTTP/1.1"
 
 
@@ -99,8 +103,29 @@ def test_a_refusal_in_other_words_is_shown_as_it_is(answering, body):
     assert raised.value.message == f"the server refused: 500 {body.decode()}"
 
 
-def test_a_refused_token_can_be_given(answering):
-    server = answering(b'{"error":"unable to authenticate"}', status=401)
+def test_a_server_is_called_with_its_token(answering):
+    stub = answering(b"ok")
+    server = Server(stub.url, "mine", "from --token")
+    server.call("GET", "/", headers=[("X-A", "1")]).close()
 
-    with pytest.raises(CliError, match=r"401 unable[^\n]*\n  Give its token: --token"):
-        call(server.url, "GET", "/")
+    headers = stub.seen[0][1]
+    assert (headers["Authorization"], headers["X-A"]) == ("Bearer mine", "1")
+
+
+def test_a_refused_token_says_where_it_came_from(answering):
+    stub = answering(b'{"error":"unable to authenticate"}', status=401)
+
+    with pytest.raises(Refused) as raised:
+        Server(stub.url, "mine", "from QSTASH_TOKEN").call("GET", "/")
+    assert raised.value.message == (
+        "the server refused: 401 unable to authenticate\n"
+        "  The token is from QSTASH_TOKEN. Give another: --token"
+    )
+
+
+def test_another_refusal_has_nothing_to_do_with_the_token(answering):
+    stub = answering(b"no", status=403)
+
+    with pytest.raises(Refused) as raised:
+        Server(stub.url, "mine", "from --token").call("GET", "/")
+    assert raised.value.message == "the server refused: 403 no"

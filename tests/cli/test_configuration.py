@@ -3,6 +3,7 @@
 import click
 import pytest
 
+from emulator.cli.client import Server
 from emulator.cli.configuration import default_configuration, server_in_force
 from emulator.cli.sources import DEFAULT, Origin, Source
 from emulator.core.model import NOTHING_DECLARED
@@ -118,12 +119,45 @@ def test_a_running_server_is_called_where_it_would_be_started(folder, monkeypatc
     (folder / "qemu.toml").write_text("port = 1111")
     monkeypatch.setenv("QSTASH_TOKEN", "mine")
 
-    assert server_in_force(None, None) == ("http://127.0.0.1:1111", "mine")
-    assert server_in_force("http://a/", None) == ("http://a", "mine")
-    assert server_in_force(None, "theirs") == ("http://127.0.0.1:1111", "theirs")
+    here = "http://127.0.0.1:1111"
+    assert server_in_force(None, None) == Server(here, "mine", "from QSTASH_TOKEN")
+    assert server_in_force("http://a/", None).url == "http://a"
+    assert server_in_force(None, "theirs") == Server(here, "theirs", "from --token")
+
+
+def test_without_any_token_the_published_one_is_used(folder):
+    server = server_in_force(None, None)
+
+    assert (server.token, server.token_source) == (
+        DEV_USERS[0].token,
+        "the published first user's",
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("http://localhost:1234/", "http://localhost:1234"),
+        ("http://127.0.0.2:1234/v2/publish", "http://127.0.0.2:1234"),
+        (" http://[::1]:1234 ", "http://[::1]:1234"),
+        ("https://qstash.upstash.io", "http://127.0.0.1:8080"),
+        ("http://10.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://[", "http://127.0.0.1:8080"),
+        ("nonsense", "http://127.0.0.1:8080"),
+        ("", "http://127.0.0.1:8080"),
+    ],
+)
+def test_the_environments_server_is_called_if_it_is_on_this_machine(
+    monkeypatch, given, url
+):
+    """ENV-5: a path is no part of it."""
+    monkeypatch.setenv("QSTASH_URL", given)
+
+    assert server_in_force(None, None).url == url
+    assert server_in_force("http://a", None).url == "http://a"
 
 
 def test_whoever_names_server_and_token_needs_no_settings(folder):
     (folder / "qemu.toml").write_text("nonsense")
 
-    assert server_in_force("http://a", "theirs") == ("http://a", "theirs")
+    assert server_in_force("http://a", "theirs").token == "theirs"

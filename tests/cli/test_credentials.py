@@ -96,8 +96,13 @@ def test_an_empty_variable_is_none():
 
 
 def test_one_signing_key_alone_is_refused():
-    with pytest.raises(SettingsError, match=r"QSTASH_NEXT_SIGNING_KEY .* go together"):
+    with pytest.raises(SettingsError) as raised:
         users_in_force({"QSTASH_CURRENT_SIGNING_KEY": "one"})
+
+    assert str(raised.value) == (
+        "QSTASH_NEXT_SIGNING_KEY (from environment): is missing, but "
+        "QSTASH_CURRENT_SIGNING_KEY is set: the two signing keys go together"
+    )
 
 
 @pytest.mark.parametrize("value", [" ", "a b", "a\n", "é"])
@@ -143,18 +148,24 @@ def test_the_token_of_a_user_of_the_file_puts_that_user_first(folder):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("alices", "a b", "users[0].token (from qemu.toml, line 1): must be printable"),
-        ("sig_b", "", "users[0].next-signing-key (from qemu.toml, line 1): must be"),
-        ('"alice"', '"a b"', "users[0].name (from qemu.toml, line 1): it may contain"),
-        ('"alice"', '"testUser1"', "users[0].name (from qemu.toml, line 1): another"),
-        ('"alice"', '"environment"', "users[0].name (from qemu.toml, line 1): another"),
+        ("alices", "a b", "users[0].token (from qemu.toml, line 3): must be printable"),
+        ("sig_b", "", "users[0].next-signing-key (from qemu.toml, line 5): must be"),
+        ('"alice"', '"a b"', "users[0].name (from qemu.toml, line 2): it may contain"),
+        ('"alice"', '"testUser1"', "users[0].name (from qemu.toml, line 2): another"),
+        ('"alice"', '"environment"', "users[0].name (from qemu.toml, line 2): another"),
         (
             "alices",
             DEV_USERS[1].token,
-            "users[0].token (from qemu.toml, line 1): another user has it",
+            "users[0].token (from qemu.toml, line 3): another user has it",
         ),
         ('name = "alice"', "", "users[0].name (from qemu.toml, line 1): is missing"),
-        ("next-signing-key", "next-key", "did you mean 'next-signing-key'?"),
+        ("next-signing-key", "next-sign-key", "did you mean 'next-signing-key'?"),
+        (
+            "next-signing-key",
+            "zebra",
+            "users[0].zebra (from qemu.toml, line 5): unknown key; there are name, "
+            "token, current-signing-key, next-signing-key, read-only-token",
+        ),
     ],
 )
 def test_a_mistake_in_a_user_names_table_and_key(folder, old, new, message):
@@ -165,23 +176,24 @@ def test_a_mistake_in_a_user_names_table_and_key(folder, old, new, message):
 
 
 @pytest.mark.parametrize(
-    ("second", "key"),
+    ("second", "key", "line"),
     [
-        (ALICE, "name"),
-        (ALICE.replace('"alice"', '"bob"'), "token"),
+        (ALICE, "name", 7),
+        (ALICE.replace('"alice"', '"bob"'), "token", 8),
         (
             ALICE.replace('"alice"', '"bob"').replace("alices", "bobs")
             + 'read-only-token = "alices"',
             "read-only-token",
+            11,
         ),
     ],
 )
-def test_two_users_share_neither_name_nor_token(folder, second, key):
+def test_two_users_share_neither_name_nor_token(folder, second, key, line):
     with pytest.raises(SettingsError) as raised:
         users_of_file(written(folder, ALICE + second))
 
     assert str(raised.value) == (
-        f"users[1].{key} (from qemu.toml, line 6): another user has it"
+        f"users[1].{key} (from qemu.toml, line {line}): another user has it"
     )
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from emulator.cli.configuration import default_configuration
-from emulator.cli.declarations import declared_in
+from emulator.cli.declarations import declared_in, undeclared_groups
 from emulator.cli.settings_file import read_file
 from emulator.core.limits import limits_of
 from emulator.core.model import (
@@ -132,7 +132,7 @@ def test_a_schedule_can_publish_to_a_url_group_and_has_a_zone(declared):
     [
         (
             QUEUE.replace("emails", "a b"),
-            'queues[0].name (from qemu.toml, line 1): "a b": it may contain letters',
+            'queues[0].name (from qemu.toml, line 2): "a b": it may contain letters',
         ),
         (
             QUEUE + "parallelism = 0",
@@ -141,11 +141,11 @@ def test_a_schedule_can_publish_to_a_url_group_and_has_a_zone(declared):
         ),
         (
             QUEUE + 'parallelism = "2"',
-            "queues[0].parallelism (from qemu.toml, line 1): must be an integer",
+            "queues[0].parallelism (from qemu.toml, line 3): must be an integer",
         ),
         (
             QUEUE + QUEUE,
-            'queues[1].name (from qemu.toml, line 3): "emails" is declared already',
+            'queues[1].name (from qemu.toml, line 4): "emails" is declared already',
         ),
         (
             GROUP.replace("http://a", "ftp://a"),
@@ -162,8 +162,18 @@ def test_a_schedule_can_publish_to_a_url_group_and_has_a_zone(declared):
         ),
         (
             GROUP.replace("url =", "uri ="),
-            "url-groups[0].endpoints[0].uri (from qemu.toml, line 1): unknown key; did "
-            "you mean 'url'?",
+            "url-groups[0].endpoints[0].uri (from qemu.toml, line 3): unknown key; "
+            "there are url, name",
+        ),
+        (
+            GROUP + 'headers = { X-A = "1", upstash-retires = "1" }',
+            "url-groups[0].headers (from qemu.toml, line 4): upstash-retires isn't a "
+            "header of QStash; did you mean Upstash-Retries?",
+        ),
+        (
+            SCHEDULE + '[schedules.headers]\nX-A = "1"\nUpstash-Zebra = "1"',
+            "schedules[0].headers (from qemu.toml, line 7): Upstash-Zebra isn't a "
+            "header of QStash",
         ),
         (
             GROUP + "headers = { Upstash-Retries = 1 }",
@@ -176,11 +186,11 @@ def test_a_schedule_can_publish_to_a_url_group_and_has_a_zone(declared):
         ),
         (
             SCHEDULE.replace("0 3", "0 25"),
-            'schedules[0].cron (from qemu.toml, line 1): "0 25 * * *": hour can\'t be',
+            'schedules[0].cron (from qemu.toml, line 3): "0 25 * * *": hour can\'t be',
         ),
         (
             SCHEDULE.replace("nightly", "a b"),
-            'schedules[0].id (from qemu.toml, line 1): "a b": it may contain',
+            'schedules[0].id (from qemu.toml, line 2): "a b": it may contain',
         ),
         (
             SCHEDULE.replace("http", "ftp"),
@@ -193,7 +203,7 @@ def test_a_schedule_can_publish_to_a_url_group_and_has_a_zone(declared):
         ),
         (
             SCHEDULE + 'queue = "a b"',
-            'schedules[0].queue (from qemu.toml, line 1): "a b": it may contain',
+            'schedules[0].queue (from qemu.toml, line 5): "a b": it may contain',
         ),
         (
             SCHEDULE + "headers = { X = 2027-01-01, Y = 1 }",
@@ -201,7 +211,7 @@ def test_a_schedule_can_publish_to_a_url_group_and_has_a_zone(declared):
         ),
         (
             SCHEDULE + 'headers = { upstash-CRON = "@daily" }',
-            "schedules[0].headers (from qemu.toml, line 1): upstash-CRON has a key of "
+            "schedules[0].headers (from qemu.toml, line 5): upstash-CRON has a key of "
             "its own: cron",
         ),
         (
@@ -214,7 +224,7 @@ def test_a_schedule_can_publish_to_a_url_group_and_has_a_zone(declared):
         ),
         (
             "port = 1\n" + SCHEDULE + SCHEDULE,
-            'schedules[1].id (from qemu.toml, line 6): "nightly" is declared already',
+            'schedules[1].id (from qemu.toml, line 7): "nightly" is declared already',
         ),
         (
             SCHEDULE.replace("id =", "#"),
@@ -232,6 +242,24 @@ def test_a_mistake_names_file_table_and_key(declared, text, message):
 def test_a_cron_that_never_fires_again_is_refused(declared):
     with pytest.raises(SettingsError, match=r"schedules\[0\]\.cron .* never fires"):
         declared(SCHEDULE.replace("0 3 * * *", "0 0 30 2 *"))
+
+
+def test_headers_of_telemetry_and_workflows_are_known_in_a_file_too(declared):
+    """ENV-13, HDR-6."""
+    text = (
+        GROUP + 'headers = { Upstash-Telemetry-Sdk = "x", Upstash-Feature-Set = "x" }'
+    )
+
+    assert declared(text).url_groups
+
+
+def test_a_schedule_for_a_group_that_the_file_lacks_is_found(declared):
+    """SCH-12."""
+    to_team = SCHEDULE.replace("http://localhost:3000/nightly", "team")
+
+    assert undeclared_groups(declared(to_team)) == (("nightly", "team"),)
+    assert undeclared_groups(declared(to_team + GROUP)) == ()
+    assert undeclared_groups(declared(SCHEDULE)) == ()
 
 
 def test_what_is_declared_is_part_of_the_settings(folder):

@@ -16,16 +16,18 @@ from emulator.cli.doctor import (
     Check,
     Verdict,
     check_destination,
+    check_environment,
     check_keys,
     check_loopback,
     check_port,
     check_proxies,
     check_python,
     check_time_zones,
+    check_token,
     format_check,
     in_time,
 )
-from emulator.settings import Settings
+from emulator.settings import DEV_USERS, Settings
 
 
 @pytest.fixture
@@ -181,6 +183,81 @@ def test_keys_of_ones_own_are_worth_a_warning(monkeypatch):
     assert "QSTASH_CURRENT_SIGNING_KEY, QSTASH_NEXT_SIGNING_KEY" in check.detail
 
 
+# Whom an SDK would call
+
+
+@pytest.mark.parametrize(
+    ("url", "verdict", "detail"),
+    [
+        ("", Verdict.OK, "not set here"),
+        ("http://127.0.0.1:8080", Verdict.OK, "http://127.0.0.1:8080"),
+        (" http://localhost:8080/ ", Verdict.OK, "http://localhost:8080/"),
+        ("http://[::1]:8080", Verdict.OK, "http://[::1]:8080"),
+        ("http://127.0.0.1:8081", Verdict.WARN, "is not this qemu"),
+        ("https://127.0.0.1:8080", Verdict.WARN, "is not this qemu"),
+        ("https://qstash.upstash.io", Verdict.WARN, "is not this qemu"),
+        ("http://127.0.0.1:8080/v2", Verdict.FAIL, "has a path"),
+        ("127.0.0.1:8080", Verdict.FAIL, "is not a URL"),
+        ("http://", Verdict.FAIL, "is not a URL"),
+        ("http://a:x", Verdict.FAIL, "is not a URL"),
+        ("http://\x1b[2J", Verdict.FAIL, "is not a URL"),
+    ],
+)
+def test_the_environments_url_should_be_ours(url, verdict, detail):
+    """ENV-5."""
+    check = check_environment(Settings(), {"QSTASH_URL": url})
+
+    assert check.verdict is verdict
+    assert check.detail.endswith(detail) or detail in check.detail
+    assert check.detail.isprintable()
+    assert bool(check.remedy) is (verdict is not Verdict.OK)
+    assert check_environment(Settings(), {}).detail == "not set here"
+
+
+def test_another_address_of_ours_has_one_name():
+    here = Settings(host="192.0.2.1")
+
+    for url, verdict in (
+        ("http://192.0.2.1:8080", Verdict.OK),
+        ("http://localhost:8080", Verdict.WARN),
+    ):
+        assert check_environment(here, {"QSTASH_URL": url}).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"), [(200, Verdict.OK), (401, Verdict.FAIL), (500, None)]
+)
+def test_a_qemu_that_runs_should_know_the_token(
+    monkeypatch, answering, status, verdict
+):
+    """AUTH-6."""
+    without_health(monkeypatch, {"version": "0.1.0", "pending": 0})
+    server = answering(b'{"error":"x"}', status=status)
+    check = check_token(Settings(port=server.server_port))
+
+    assert (None if check is None else check.verdict) is verdict
+    request, headers = server.seen[0]
+    assert request.startswith("GET /v2/keys ")
+    assert headers["Authorization"] == f"Bearer {DEV_USERS[0].token}"
+
+
+def test_where_no_qemu_runs_no_token_is_tried(monkeypatch, closed_port):
+    without_health(monkeypatch)
+    assert check_token(Settings(port=closed_port)) is None
+    assert check_token(Settings(port=0)) is None
+
+    without_health(monkeypatch, {"version": "0.1.0", "pending": 0})
+    assert check_token(Settings(port=closed_port)) is None
+
+
+def test_the_token_is_one_of_the_checks(sound, monkeypatch):
+    monkeypatch.setattr(
+        doctor, "check_token", lambda settings: Check("token", Verdict.FAIL)
+    )
+
+    assert "• token .." in run().output
+
+
 # The destination
 
 
@@ -278,6 +355,7 @@ def test_a_sound_machine_has_no_problems(sound):
         "• p",
         "• time zone data",
         "• signing keys",
+        "• QSTASH_URL",
         "no problems",
     ]
     assert result.exit_code == 0

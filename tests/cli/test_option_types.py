@@ -1,11 +1,17 @@
-"""Instants, names and routes."""
+"""Instants, numbers, states, names and routes."""
 
 import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator.cli.option_types import InstantType, NameType, RouteType
+from emulator.cli.option_types import (
+    InstantType,
+    NameType,
+    RouteType,
+    StateType,
+    WholeNumber,
+)
 
 
 @pytest.mark.parametrize(
@@ -56,3 +62,30 @@ def test_a_variable_holds_several_separated_by_commas_or_white_space(kind):
     split = kind.split_envvar_value(" https://a=http://b,\n https://c=http://d ")
 
     assert split == ["https://a=http://b", "https://c=http://d"]
+
+
+@pytest.mark.parametrize("value", ["1", 1, " 3", 9])
+def test_a_whole_number_within_its_bounds_is_one(value):
+    assert WholeNumber(1, 9).convert(value, None, None) == int(value)
+
+
+@pytest.mark.parametrize("value", ["0", "10", "x", "1.5", "", 10, "\x1b[2J"])
+def test_what_is_no_number_within_bounds_is_told_them(value):
+    with pytest.raises(click.BadParameter) as raised:
+        WholeNumber(1, 9).convert(value, None, None)
+
+    assert raised.value.message.startswith("must be a whole number from 1 to 9, not ")
+    assert raised.value.message.isprintable()
+
+
+def test_a_number_may_have_no_upper_bound():
+    with pytest.raises(click.BadParameter, match='number of at least 0, not "-1"'):
+        WholeNumber(min=0).convert("-1", None, None)
+
+
+def test_a_state_is_taken_in_any_case_and_shown_in_capitals():
+    states = StateType(("FAILED", "ERROR"))
+
+    assert states.convert("failed", None, None) == "FAILED"
+    with pytest.raises(click.BadParameter, match='"fail" is none of FAILED, ERROR'):
+        states.convert("fail", None, None)

@@ -1,6 +1,8 @@
 """The process around an emulator."""
 
 import asyncio
+import errno
+import gc
 import io
 import logging
 import os
@@ -10,11 +12,14 @@ import pytest
 
 from emulator.cli.process import (
     Stop,
+    cannot_write,
     configure_logging,
     give_up_if_broken,
     heed_reader,
     heed_signals,
-    watch_requests,
+    is_unwritable,
+    spare_the_collector,
+    watch_logger,
 )
 from emulator.web.request_log import REQUEST_LOGGER
 
@@ -110,6 +115,16 @@ def test_a_good_stream_and_a_missing_one_are_left_alone():
     assert not stream.closed
 
 
+def test_a_full_disk_is_an_error_and_a_reader_that_leaves_is_none():
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    assert is_unwritable(full)
+    assert not is_unwritable(BrokenPipeError(errno.EPIPE, "Broken pipe"))
+    assert cannot_write(full).message == (
+        "can't write the output: No space left on device"
+    )
+
+
 # Warnings
 
 
@@ -157,11 +172,11 @@ def test_very_verbose_shows_everything_with_logger_names(root_logger, capsys):
     assert "RuntimeError: the reason" in err
 
 
-def test_requests_are_noted_and_not_logged_a_second_time(root_logger, capsys):
+def test_what_is_noted_is_not_logged_a_second_time(root_logger, capsys):
     requests = logging.getLogger(REQUEST_LOGGER)
     noted = []
     configure_logging(2, quiet=False)
-    watch_requests(noted.append)
+    watch_logger(REQUEST_LOGGER, lambda record: noted.append(record.getMessage()))
     try:
         assert requests.isEnabledFor(logging.INFO)
         requests.info("%s", "GET /v2/keys 200 1 ms")
@@ -172,3 +187,22 @@ def test_requests_are_noted_and_not_logged_a_second_time(root_logger, capsys):
 
     assert noted == ["GET /v2/keys 200 1 ms"]
     assert capsys.readouterr().err == ""
+
+
+# The collector
+
+
+@pytest.fixture
+def restored_collector():
+    threshold = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*threshold)
+
+
+def test_what_has_been_imported_is_not_looked_at_again(restored_collector):
+    spare_the_collector()
+
+    assert gc.get_freeze_count() > 0
+    assert gc.get_threshold()[0] == 10_000
+    assert gc.isenabled()

@@ -101,9 +101,42 @@ def test_publish_prints_every_id_of_a_url_group(stub):
     assert publish(stub, "group").output == "msg_1\nmsg_2\n"
 
 
+def test_publish_prints_the_id_of_a_schedule(stub):
+    """SCH-1, PUB-44: with a cron, a schedule is made."""
+    stub.answers["publish"] = b'{"scheduleId":"scd_1"}'
+
+    result = publish(stub, "http://a", "-H", "Upstash-Cron: * * * * *")
+    assert result.output == "scd_1\n"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:{}/", "http://localhost:{}/v2"])
+def test_publish_goes_where_the_environment_says_if_that_is_here(stub, url):
+    """ENV-5: a path is the SDKs' own."""
+    stub.answers["publish"] = b'{"messageId":"msg_1"}'
+    result = run(
+        "publish", "http://a", env={"QSTASH_URL": url.format(stub.server_port)}
+    )
+
+    assert result.output == "msg_1\n"
+    assert sent(stub)[0] == "/v2/publish/http://a"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://qstash.upstash.io", "http://10.0.0.1", "http://[", "nonsense"]
+)
+def test_publish_goes_nowhere_else_unless_told_to(stub, url):
+    stub.answers["publish"] = b'{"messageId":"msg_1"}'
+    environ = {"QSTASH_URL": url, "QEMU_PORT": str(stub.server_port)}
+    assert run("publish", "http://a", env=environ).output == "msg_1\n"
+
+    result = publish(stub, "http://a", env={"QSTASH_URL": "http://127.0.0.1:9"})
+    assert result.output == "msg_1\n"
+
+
 @pytest.mark.parametrize(
     ("args", "code", "error"),
     [
+        (("http://a", "--retries", "-1"), 2, "must be a whole number of at least 0"),
         (("http://a/é",), 2, "URL must be ASCII without spaces"),
         (("http://a", "-H", "nonsense"), 2, "a header looks like 'Name: value'"),
         (("http://a", "-H", ": x"), 2, "a header looks like 'Name: value'"),

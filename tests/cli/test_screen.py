@@ -1,13 +1,14 @@
 """What is printed for people and for programs."""
 
-import asyncio
 import io
 import json
+from datetime import UTC
 
 import pytest
 
+from emulator.cli.notices import SideLines
 from emulator.cli.output import Writer
-from emulator.cli.screen import RequestLines, Screen
+from emulator.cli.screen import Screen
 from emulator.core import wire
 from emulator.core.model import LogEntry, Message, Responded, State
 from emulator.engine.feed import Feed
@@ -33,9 +34,8 @@ class Terminal(io.StringIO):
 
 
 def a_screen(writer, stdout, **options):
-    return Screen(
-        writer, Settings(), style=Style(), stdout=stdout, stderr=None, **options
-    )
+    options = {"style": Style()} | options
+    return Screen(writer, Settings(), stdout=stdout, stderr=None, **options)
 
 
 @pytest.mark.parametrize(
@@ -105,56 +105,74 @@ async def test_programs_get_what_the_feed_has():
     }
 
 
-# Requests
+async def test_whoever_wants_to_know_is_told_of_entries():
+    writer, feed, stirred = Writer(), Feed(), []
+    subscription = feed.subscribe()
+    feed.emit("defaultUser", [an_entry()])
+    feed.close()
+    screen = a_screen(writer, io.StringIO())
+    await screen.follow(subscription, lambda: stirred.append(True))
 
-
-async def printed(lines):
-    """Print what has been put, and return the lines."""
-    stdout, writer = io.StringIO(), Writer()
-    lines.close()
-    await a_screen(writer, stdout).follow_requests(lines)
     assert writer.close(5)
-    return stdout.getvalue().splitlines()
+    assert stirred == [True]
 
 
-async def test_requests_stand_below_the_states_of_the_log():
-    lines = RequestLines()
+@pytest.mark.parametrize("verbose", [False, True])
+async def test_states_that_say_little_are_shown_if_asked_for(verbose):
+    stdout, writer, feed = io.StringIO(), Writer(), Feed()
+    subscription = feed.subscribe()
+    states = (State.ACTIVE, State.CANCEL_REQUESTED, State.CANCELLED)
+    feed.emit("defaultUser", [an_entry(state) for state in states])
+    feed.close()
+    await a_screen(writer, stdout, verbose=verbose).follow(subscription)
+
+    assert writer.close(5)
+    shown = [line.split()[1] for line in stdout.getvalue().splitlines()]
+    assert shown == [state.value for state in (states if verbose else states[-1:])]
+
+
+# Beside the log
+
+
+async def test_lines_beside_the_log_are_printed_until_they_end():
+    stdout, writer, lines = io.StringIO(), Writer(), SideLines()
     lines.put("GET /v2/keys 200 1 ms")
     lines.put("GET /v2/logs 200 2 ms")
+    lines.close()
+    await a_screen(writer, stdout).follow_lines(lines)
 
-    assert await printed(lines) == [
-        "              GET /v2/keys 200 1 ms",
-        "              GET /v2/logs 200 2 ms",
-    ]
-
-
-async def test_requests_that_a_terminal_is_too_slow_for_are_counted():
-    lines = RequestLines()
-    for number in range(1_234):
-        lines.put(f"GET /{number}")
-    shown = await printed(lines)
-
-    assert shown[0].strip() == "… 234 lines not shown: the terminal was too slow"
-    assert shown[1].strip() == "GET /234"
-    assert shown[-1].strip() == "GET /1233"
+    assert writer.close(5)
+    assert stdout.getvalue() == "GET /v2/keys 200 1 ms\nGET /v2/logs 200 2 ms\n"
 
 
-async def test_requests_are_waited_for():
-    lines = RequestLines()
-    taking = asyncio.create_task(anext(lines))
-    await asyncio.sleep(0)
-    lines.put("GET /")
-
-    assert await taking == ["GET /"]
-
-
-async def test_nobody_reads_requests_either():
+async def test_nobody_reads_lines_beside_the_log_either():
     class Broken(io.StringIO):
         def write(self, text):
             raise BrokenPipeError
 
-    writer, lines = Writer(), RequestLines()
+    writer, lines = Writer(), SideLines()
     lines.put("GET /")
     with pytest.raises(OSError):
-        await a_screen(writer, Broken()).follow_requests(lines)
+        await a_screen(writer, Broken()).follow_lines(lines)
+    assert writer.close(5)
+
+
+def test_a_line_beside_the_log_has_the_time_where_the_log_has_it():
+    writer = Writer()
+    plain = a_screen(writer, None, style=Style(zone=UTC))
+    colored = a_screen(writer, None, style=Style(zone=UTC, color=True))
+
+    assert plain.line_beside(T0, "GET /", color="yellow") == "22:13:20.123  GET /"
+    assert colored.line_beside(T0, "GET /", color="yellow") == (
+        "\x1b[2m22:13:20.123\x1b[0m  \x1b[33mGET /\x1b[0m"
+    )
+    assert colored.line_beside(T0, "GET /").endswith("  GET /")
+    assert writer.close(5)
+
+
+def test_a_quiet_screen_tells_people_nothing():
+    writer = Writer()
+
+    assert a_screen(writer, io.StringIO(), quiet=True).is_quiet
+    assert not a_screen(writer, io.StringIO()).is_quiet
     assert writer.close(5)

@@ -32,7 +32,11 @@ def chosen(*args):
         ("port = 'x'", "port (from qemu.toml, line 1): must be an integer"),
         ("port = true", "port (from qemu.toml, line 1): must be an integer"),
         ("strict = 1", "strict (from qemu.toml, line 1): must be true or false"),
-        ("port = 65536", "port (from qemu.toml, line 1): 65536 is not in the range"),
+        (
+            "port = 65536",
+            "port (from qemu.toml, line 1): must be a whole number from 0 to 65535, "
+            'not "65536"',
+        ),
         ("speed = nan", "speed (from qemu.toml, line 1): must be above 0"),
         ("quota = 'gold'", "quota (from qemu.toml, line 1): 'gold' is not one of"),
         ("grace-ms = -1", "grace-ms (from qemu.toml, line 1): must not be negative"),
@@ -42,14 +46,26 @@ def chosen(*args):
         ("a = " + "[" * 9999, "TOML (from qemu.toml)"),
         ("routes = [1]", "routes[0] (from qemu.toml, line 1): must be a table"),
         ("routes = 1", "routes (from qemu.toml, line 1): must be tables: [[routes]]"),
-        ("[[routes]]\nform = 'x'", "routes[0].form (from qemu.toml, line 1): unknown"),
+        ("[[routes]]\nform = 'x'", "routes[0].form (from qemu.toml, line 2): unknown"),
         ("[[routes]]\nfrom = 'x'", "routes[0].to (from qemu.toml, line 1): is missing"),
-        ("[[routes]]\nfrom = 1", "routes[0].from (from qemu.toml, line 1): must be a"),
+        ("[[routes]]\nfrom = 1", "routes[0].from (from qemu.toml, line 2): must be a"),
         ("allowed-hosts = 'a'", "allowed-hosts (from qemu.toml, line 1): must be str"),
         ("allowed-hosts = [1]", "allowed-hosts (from qemu.toml, line 1): must be str"),
         ("allowed-origins = ['a']", "allowed-origins (from qemu.toml, line 1): must"),
         ("[[faults]]\nkind = 'x'", "faults[0] (from qemu.toml, line 1): kind must be"),
-        ("[[faults]]\nkind = 1", "faults[0].kind (from qemu.toml, line 1): must be a"),
+        ("[[faults]]\nkind = 'x'", 'next-key, not "x"'),
+        (
+            "[tool.qemu]\nport = 1",
+            "tool (from qemu.toml, line 1): leave out the prefix tool.qemu: it is for "
+            "pyproject.toml",
+        ),
+        (
+            "routes = [{from = 'http://A', to = 'http://b'},\n"
+            "{from = 'http://a:80', to = 'http://c'}]",
+            "routes (from qemu.toml, line 1): http://a:80 has two routes",
+        ),
+        ("zebra = 1", "zebra (from qemu.toml, line 1): unknown key"),
+        ("[[faults]]\nkind = 1", "faults[0].kind (from qemu.toml, line 2): must be a"),
         ("[[queues]]\nname = 'a'\npause = true", "did you mean 'paused'?"),
         (
             "port = 1\n[[routes]]\nfrom = 'https://a'\nto = 'b'",
@@ -205,6 +221,44 @@ def test_the_tables_of_an_inline_array_stand_on_its_line(folder):
     assert [table.source.line for table in queues] == [2, 2]
 
 
+def test_a_key_of_a_table_knows_its_line(folder):
+    (folder / "qemu.toml").write_text(
+        """\
+[[schedules]]
+id = "id"
+cron = "* * * * *"
+
+destination = "http://a"
+[schedules.headers]
+"Content-Type" = "a"
+
+[[schedules]]
+  'id' = "b"
+cron = "* * * * *"
+destination = "http://a"
+headers.X-A = "1"
+"""
+    )
+    first, second = read_file(folder / "qemu.toml").tables["schedules"]
+
+    assert first.lines == {
+        "id": 2,
+        "cron": 3,
+        "destination": 5,
+        "headers": 6,
+        "Content-Type": 7,
+    }
+    assert second.lines == {
+        "id": 10,
+        "cron": 11,
+        "destination": 12,
+        "headers": 13,
+        "X-A": 13,
+    }
+    assert second.source_of("id").line == 10
+    assert second.source_of("body").line == 9
+
+
 # The documented example
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "settings-file.md"
@@ -261,7 +315,7 @@ def test_a_key_and_its_name_in_python_belong_together(key):
 
 
 def test_the_documented_mistake_is_reported_like_that(folder):
-    (folder / "qemu.toml").write_text("\n" * 11 + '[[queues]]\nparallelism = "2"')
+    (folder / "qemu.toml").write_text("\n" * 10 + '[[queues]]\nparallelism = "2"')
     with pytest.raises(SettingsError) as raised:
         chosen()
 

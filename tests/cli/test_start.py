@@ -3,7 +3,9 @@
 import asyncio
 import errno
 import json
+import logging
 import os
+import re
 import socket
 import threading
 
@@ -19,6 +21,8 @@ from emulator.cli.start import cannot_listen
 from emulator.core.model import LogEntry, Message, Responded, State, Unreachable
 from emulator.engine.feed import FeedItem
 from emulator.settings import DEV_USERS, Settings
+from emulator.web.ignored import IGNORED_LOGGER
+from emulator.web.request_log import REFUSED_LOGGER, REQUEST_LOGGER
 
 URL = "http://127.0.0.1:8080"
 T0 = 1_700_000_000_123
@@ -45,8 +49,8 @@ class Backstage:
         self.stops = [Stop.INTERRUPT]
         self.stops_at_start = False
         self.entries = []
-        self.requests = []
-        self.notes_requests = False
+        self.logged = []
+        self.watched = []
         self.in_flight = 0
         self.pending = 0
         self.start_error = None
@@ -59,10 +63,13 @@ class Backstage:
     def heed_signals(self, ask):
         self.ask = ask
 
-    def watch_requests(self, note):
-        self.notes_requests = True
-        for request in self.requests:
-            note(request)
+    def watch_logger(self, name, note):
+        self.watched.append(name)
+        for logger, text, status in self.logged:
+            if logger == name:
+                record = logging.LogRecord(name, 30, "", 0, text, None, None)
+                record.status = status
+                note(record)
 
     def ask_next(self):
         if self.stops:
@@ -70,7 +77,7 @@ class Backstage:
 
     def make_emulator(self, settings):
         self.settings = settings
-        self.feed = self
+        self.feed = self.clock = self.tenants = self
         self.closed = asyncio.Event()
         self.aborted = asyncio.Event()
         return self
@@ -80,6 +87,9 @@ class Backstage:
             raise self.start_error
         if self.stops_at_start:
             self.ask_next()
+
+    def now_ms(self):
+        return T0
 
     async def stop(self, *, drain_s):
         self.drained_s = drain_s
@@ -113,7 +123,7 @@ def backstage(monkeypatch, tmp_path):
     monkeypatch.setattr(emulator.emulator, "Emulator", backstage.make_emulator)
     monkeypatch.setattr(start_module, "heed_signals", backstage.heed_signals)
     monkeypatch.setattr(start_module, "configure_logging", lambda *args, **kw: None)
-    monkeypatch.setattr(start_module, "watch_requests", backstage.watch_requests)
+    monkeypatch.setattr(start_module, "watch_logger", backstage.watch_logger)
     return backstage
 
 
@@ -123,6 +133,10 @@ def run(*args, **options):
 
 def events(result):
     return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def lines_with(text, output):
+    return [line for line in output.splitlines() if text in line]
 
 
 # What is printed
@@ -169,10 +183,9 @@ def test_verbose_prints_active_entries_too(backstage):
 
 
 def test_verbose_prints_requests_too(backstage):
-    backstage.requests = ["GET /v2/keys 200 1 ms"]
-    assert (
-        "              GET /v2/keys 200 1 ms" in run("start", "-v").stdout.splitlines()
-    )
+    backstage.logged = [(REQUEST_LOGGER, "GET /v2/keys 200 1 ms", 200)]
+    (line,) = lines_with("GET /v2/keys", run("start", "-v").stdout)
+    assert re.fullmatch(r"\d\d:\d\d:20\.123  GET /v2/keys 200 1 ms", line)
 
     backstage.stops = [Stop.INTERRUPT]
     result = run("start", "-v", "--json")
@@ -183,7 +196,33 @@ def test_verbose_prints_requests_too(backstage):
 def test_requests_are_not_even_noted_unless_asked_for(backstage):
     run("start")
 
-    assert not backstage.notes_requests
+    assert REQUEST_LOGGER not in backstage.watched
+
+
+@pytest.mark.parametrize("logger", [REFUSED_LOGGER, IGNORED_LOGGER])
+def test_what_a_caller_may_overlook_is_printed_for_people(backstage, logger):
+    backstage.logged = [(logger, "POST /v2/batch 400 invalid body", 400)]
+    result = run("start", "--color", "always")
+    assert "\x1b[33mPOST /v2/batch 400 invalid body\x1b[0m" in result.stdout
+
+    backstage.stops = [Stop.INTERRUPT]
+    result = run("start", "--json")
+    assert lines_with("POST /v2/batch", result.stderr)
+    assert not lines_with("POST /v2/batch", result.stdout)
+
+
+def test_a_token_that_is_nobodys_gets_a_remedy_below_its_line(backstage):
+    backstage.logged = [(REFUSED_LOGGER, "GET /v2/keys 401 unable", 401)]
+    lines = run("start").stdout.splitlines()
+    place = lines.index(lines_with("401", "\n".join(lines))[0])
+
+    assert lines[place + 1].strip().endswith("see qemu env")
+
+
+def test_quiet_watches_nothing(backstage):
+    run("start", "--quiet")
+
+    assert backstage.watched == []
 
 
 def test_a_destination_that_is_not_there_gets_a_remedy_below_its_line(backstage):
@@ -385,6 +424,49 @@ def test_when_nobody_reads_it_ends_quietly(backstage, monkeypatch):
 
     assert result.exit_code == 0
     assert result.output == ""
+
+
+@pytest.mark.parametrize("args", [("start",), ("start", "--json")])
+def test_output_that_cannot_be_written_is_an_error(backstage, monkeypatch, args):
+    def full(text, file, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("emulator.cli.output.click.echo", full)
+    backstage.stops = []
+    backstage.pending = 1
+    result = run(*args)
+
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr == "Error: can't write the output: No space left on device\n"
+
+
+SCHEDULE = """\
+[[schedules]]
+id = "nightly"
+cron = "0 3 * * *"
+destination = "team"
+"""
+
+GROUP = '[[url-groups]]\nname = "team"\nendpoints = [{ url = "http://a" }]\n'
+
+
+def test_a_schedule_for_a_group_that_nobody_declared_is_worth_a_warning(
+    backstage, folder
+):
+    """SCH-12: it need not exist."""
+    (folder / "qemu.toml").write_text(SCHEDULE)
+    result = run("start")
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "schedule nightly is for the URL group team, which the settings file doesn't "
+        "declare: it fails until there is one\n"
+    )
+
+    for text, args in ((GROUP + SCHEDULE, ()), (SCHEDULE, ("--quiet",))):
+        (folder / "qemu.toml").write_text(text)
+        backstage.stops = [Stop.INTERRUPT]
+        assert run("start", *args).stderr == ""
 
 
 def test_a_terminal_that_takes_nothing_does_not_keep_the_process(

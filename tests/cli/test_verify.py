@@ -97,6 +97,17 @@ def test_signature_or_body_may_come_from_standard_input():
     assert verify("--signature", signature, "--body", "-", input=body).exit_code == 0
 
 
+def test_whether_the_url_was_checked_is_said():
+    """SIG-10."""
+    said = "The URL wasn't checked: pass --url."
+    arguments = ("--signature", a_token(), "--body", BODY.decode())
+
+    for more, is_checked in (((), False), (("--url", URL), True)):
+        assert (said in verify(*arguments, *more).stdout) is not is_checked
+        answer = json.loads(verify(*arguments, *more, "--json").stdout)
+        assert answer["isUrlChecked"] is is_checked
+
+
 def test_programs_get_one_json_object():
     result = verify("--signature", a_token(), "--json")
     answer = json.loads(result.stdout)

@@ -11,6 +11,7 @@ from emulator.core.configuration_headers import (
     Given,
     check_value,
     read_headers,
+    unknown_configuration,
 )
 from emulator.errors import InvalidHeader, NotSupported, RequestError
 
@@ -272,3 +273,72 @@ def test_no_headers_raise_anything_but_request_errors(headers):
     with suppress(RequestError):
         given = read_headers(headers)
         assert all(value.strip(" \t") for value in given.of_publish.values())
+
+
+# Names that QStash doesn't know
+
+
+def unknown(*names):
+    return unknown_configuration([(name, "x") for name in names])
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("Upstash-Retires", "Upstash-Retries"),
+        ("Upstash-Labels", "Upstash-Label"),
+        ("Upstash-Calback", "Upstash-Callback"),
+        ("Upstash-Foward-X-Id", "Upstash-Forward-<Name>"),
+        ("Upstash-Forward", "Upstash-Forward-<Name>"),
+        ("Upstash-Content-Type", "Content-Type"),
+        ("Upstash-Callback-Retires", "Upstash-Callback-Retries"),
+        ("Upstash-Failure-Callback-Foward", "Upstash-Failure-Callback-Forward-<Name>"),
+        (
+            "Upstash-Callback-Failure-Callback-Metod",
+            "Upstash-Callback-Failure-Callback-Method",
+        ),
+        ("Upstash-Zebra", None),
+        ("Upstash-Callback-Zebra", None),
+    ],
+)
+def test_a_name_that_nobody_knows_comes_with_the_nearest(name, nearest):
+    """HDR-6."""
+    assert unknown(name) == ((name, nearest),)
+
+
+def test_names_are_found_in_any_case_and_each_once():
+    """HDR-1."""
+    names = ("upstash-retires", "Content-Type", "UPSTASH-RETIRES", "X-Upstash-A")
+
+    assert unknown(*names) == (("Upstash-Retires", "Upstash-Retries"),)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            header.name.replace("<Name>", "X").replace("<option>", "Retries")
+            for header in CONFIGURATION_HEADERS
+        ),
+        "Upstash-",
+        "Upstash-Callback-Content-Type",
+        "Upstash-Callback-Failure-Callback-Forward-X",
+        "Upstash-Callback-Workflow-Runid",
+        "Upstash-Failure-Callback-Feature-Set",
+        "Upstash-Feature-Set",
+        "Upstash-Telemetry-Framework",
+        "Upstash-Workflow-Sdk-Version",
+        "Upstash-Signature",
+        "Upstash-Message-Id",
+        "Upstash-Region",
+    ],
+)
+def test_what_qstash_and_its_sdks_send_is_known(name):
+    """HDR-4, HDR-6, HDR-32, ENV-13."""
+    assert unknown(name) == ()
+
+
+@few
+@given(st.lists(st.text(max_size=40).map("Upstash-".__add__), max_size=3))
+def test_any_names_can_be_looked_at(names):
+    assert len(unknown(*names)) <= len(names)

@@ -52,7 +52,7 @@ def test_everything_can_be_said():
     ("fields", "reason"),
     [
         ({}, "kind must be one of lost-acknowledgement"),
-        ({"kind": "explode"}, "kind must be one of"),
+        ({"kind": "explode"}, 'next-key, not "explode"'),
         ({"kind": "duplicate", "chance": 1}, "unknown key 'chance'"),
         ({"kind": "duplicate", "destination": ""}, "destination must be a pattern"),
         ({"kind": "duplicate", "destination": 1}, "destination must be a pattern"),

@@ -99,6 +99,20 @@ def test_djangos_check_of_forms_is_not_taken_for_a_verifier():
     )
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed_and_said_to_be_one(status):
+    """DLV-15."""
+    for body in ("", "Invalid signature"):
+        found = hint(status, body)
+        assert found is not None
+        assert found.startswith("the app redirects, and QStash follows no redirect")
+
+
+@pytest.mark.parametrize("status", [300, 304, 305, 404])
+def test_what_sends_nobody_elsewhere_is_no_redirect(status):
+    assert hint(status, "") is None
+
+
 @pytest.mark.parametrize(
     ("status", "body"),
     [

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.core.reroute import Route, make_route, parse_route, reroute
+from emulator.core.reroute import (
+    Route,
+    make_route,
+    parse_route,
+    repeated_origin,
+    reroute,
+)
 
 few = settings(max_examples=60)
 
@@ -150,3 +156,18 @@ def test_parsing_a_route_raises_nothing_but_value_errors(text):
         with suppress(ValueError):
             route = parse_route(candidate)
             assert parse_route(str(route)) == route
+
+
+# Two routes for one origin
+
+
+@pytest.mark.parametrize("second", ["https://app.example", "HTTPS://App.example:443"])
+def test_an_origin_that_has_two_routes_is_found(second):
+    other = Route("http://app.example", LOCAL)
+
+    assert repeated_origin((ROUTE, other, Route(second, "http://b"))) == second
+
+
+def test_different_origins_may_have_one_target():
+    assert repeated_origin(()) is None
+    assert repeated_origin((ROUTE, Route("https://app.example:8443", LOCAL))) is None

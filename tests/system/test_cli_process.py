@@ -11,6 +11,7 @@ import sys
 import urllib.request
 from contextlib import contextmanager, nullcontext, suppress
 from threading import Thread
+from urllib.error import HTTPError
 
 import pytest
 
@@ -63,6 +64,13 @@ class Qemu:
             match = re.search(pattern, line)
             if match:
                 return match
+
+    def error(self, pattern):
+        """Return the match of the next line of stderr, which must match."""
+        line = self.errors.get(timeout=PATIENCE_S)
+        match = re.search(pattern, line or "")
+        assert match, line
+        return match
 
     def url(self):
         return self.line(READY)[1]
@@ -210,9 +218,18 @@ def test_the_log_of_a_running_emulator_can_be_followed():
             publish(url, "http://127.0.0.1:9/two")
             following.line("CREATED .*POST 127.0.0.1:9/two")
             running.send(signal.SIGINT)
+            assert running.code() == 0
+            assert following.error("has stopped")
 
-            assert following.code() == 0
-            assert following.all_errors()[-1].endswith("has stopped")
+            port = url.rpartition(":")[2]
+            with qemu("start", "--port", port) as again:
+                assert again.url() == url
+                publish(url, "http://127.0.0.1:9/three")
+                following.line("CREATED .*POST 127.0.0.1:9/three")
+                following.send(signal.SIGINT)
+
+                assert following.code() == 0
+                assert following.all_errors() == [f"the emulator at {url} is back"]
 
 
 def test_following_prints_what_the_terminal_prints():
@@ -236,7 +253,28 @@ def test_requests_are_printed_if_asked_for():
         get(url, "/v2/keys?qstash_token=secret")
         line = running.line(r"GET ").string
 
-        assert re.fullmatch(r" {14}GET /v2/keys\?qstash_token=\*\*\* 200 \d+ ms", line)
+        expected = r"[\d:]{8}\.\d{3}  GET /v2/keys\?qstash_token=\*\*\* 200 \d+ ms"
+        assert re.fullmatch(expected, line)
+
+
+def test_a_refused_call_is_printed_with_what_to_do():
+    """AUTH-6."""
+    with qemu("start", "--port", "0") as running:
+        url = running.url()
+        with suppress(HTTPError):
+            get(url, "/v2/keys", token="wrong")
+
+        running.line(r"  GET /v2/keys 401 unable to authenticate: invalid token$")
+        running.line("the app's QSTASH_TOKEN isn't one of this server's: see qemu env")
+
+
+def test_a_header_without_effect_is_printed():
+    """HDR-6."""
+    with qemu("start", "--port", "0") as running:
+        url = running.url()
+        publish(url, "http://127.0.0.1:9/", "-H", "Upstash-Retires: 5")
+
+        running.line("Upstash-Retires isn't a header of QStash .* Upstash-Retries?")
 
 
 def test_a_token_of_the_environment_is_accepted_beside_the_published_ones():
@@ -456,5 +494,45 @@ def test_a_bad_variable_ends_with_3():
     with qemu("start", env={**os.environ, "QEMU_PORT": "x"}) as running:
         assert running.code() == 3
         assert running.all_errors() == [
-            "Error: port (from QEMU_PORT): 'x' is not a valid integer range."
+            "Error: port (from QEMU_PORT): must be a whole number from 0 to 65535, not "
+            '"x"'
         ]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    "args", [("start", "--port", "0"), ("env",), ("config",), ("--version",)]
+)
+def test_a_full_disk_is_one_line_and_an_error(args):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*QEMU, *args],
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE_S,
+        )
+
+    assert done.stderr == "Error: can't write the output: No space left on device\n"
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("module", ["click", "emulator.cli.start", "emulator.emulator"])
+def test_ctrl_c_while_it_is_still_imported_ends_it_without_a_word(module):
+    code = (
+        "import os, signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}:\n"
+        "            sys.meta_path.remove(self)\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from emulator.__main__ import main\n"
+        "main()\n"
+    )
+    command = (sys.executable, "-c", code)
+    with qemu("start", "--port", "0", command=command) as running:
+        # The signal is heeded from the moment on at which the emulator is imported.
+        assert running.code() == (0 if module == "emulator.emulator" else 130)
+        assert running.all_errors() == []
