@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from emulator.core.model import NOTHING_DECLARED, Outcome, Outgoing
+from emulator.core.model import Outcome, Outgoing
+from emulator.core.resources import NOTHING_DECLARED
 from emulator.engine.clock import SystemClock, VirtualClock
 from emulator.engine.engine import Engine
 from emulator.engine.entropy import SeededEntropy, SystemEntropy

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from emulator.core.destination import url_problem
 from emulator.core.faults import Fault
 from emulator.core.limits import PROFILES, Limits, limits_of
-from emulator.core.model import NOTHING_DECLARED, Declared, SigningKeys
+from emulator.core.model import SigningKeys
 from emulator.core.reroute import Route, repeated_origin
+from emulator.core.resources import NOTHING_DECLARED, Declared
 from emulator.errors import SettingsError
 
 __all__ = ["CLOCKS", "DEV_USERS", "REGIONS", "Settings", "User"]

@@ -8,7 +8,8 @@ import pytest
 
 from emulator import Settings
 from emulator.core.limits import limits_of
-from emulator.core.model import Declared, Endpoint, SigningKeys
+from emulator.core.model import SigningKeys
+from emulator.core.resources import Declared, Endpoint
 from emulator.errors import SettingsError
 from emulator.settings import CLOCKS, DEV_USERS, REGIONS, User
 from tests.doubles import a_publish

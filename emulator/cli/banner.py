@@ -12,7 +12,7 @@ from emulator.cli.sources import Origin
 from emulator.lines import printable
 
 if TYPE_CHECKING:
-    from emulator.core.model import Declared
+    from emulator.core.resources import Declared
 
 __all__ = ["banner"]
 

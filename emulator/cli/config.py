@@ -22,7 +22,7 @@ from emulator.cli.sources import Source
 from emulator.lines import printable
 
 if TYPE_CHECKING:
-    from emulator.core.model import Declared
+    from emulator.core.resources import Declared
     from emulator.settings import User
 
 __all__ = ["Row", "config", "format_rows", "rows_of"]

@@ -24,7 +24,8 @@ from emulator.errors import (
 if TYPE_CHECKING:
     from emulator.core.header_map import HeaderMap
     from emulator.core.limits import Limits
-    from emulator.core.model import Declared, Endpoint, Publish
+    from emulator.core.model import Publish
+    from emulator.core.resources import Declared, Endpoint
 
 __all__ = ["declared_in", "undeclared_groups"]
 
@@ -43,7 +44,7 @@ def declared_in(
 
     ``now_ms`` (Unix milliseconds) is when it begins to exist: a cron must fire later.
     """
-    from emulator.core.model import Declared
+    from emulator.core.resources import Declared
 
     return Declared(
         queues=tuple(_queue(table) for table in _unique(tables, "queues", "name")),

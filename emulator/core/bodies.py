@@ -26,8 +26,9 @@ from emulator.core.header_map import HeaderMap, build
 from emulator.core.header_values import MAX_INTEGER
 from emulator.core.headers import parse_publish
 from emulator.core.limits import Limits
-from emulator.core.model import Endpoint, Incoming
+from emulator.core.model import Incoming
 from emulator.core.names import parse_resource_name
+from emulator.core.resources import Endpoint
 from emulator.errors import InvalidBody, InvalidDestination, shown
 
 __all__ = [

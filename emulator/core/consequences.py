@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from emulator.core import flow, queues, schedules
-from emulator.core.model import FlowKey, Progress, Queue, Schedule, State, Transition
+from emulator.core.model import Progress, State
+from emulator.core.resources import FlowKey, Queue, Schedule
+from emulator.core.transition import Transition
 
 __all__ = ["with_consequences"]
 

@@ -12,7 +12,8 @@ from itertools import chain
 from operator import itemgetter
 
 from emulator.core.header_map import pairs
-from emulator.core.model import Endpoint, Publish
+from emulator.core.model import Publish
+from emulator.core.resources import Endpoint
 
 __all__ = ["WINDOW_MS", "key"]
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from emulator.core.model import FlowControl, FlowKey
+from emulator.core.model import FlowControl
+from emulator.core.resources import FlowKey
 
 __all__ = [
     "ADMITTED",

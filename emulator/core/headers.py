@@ -28,13 +28,7 @@ from emulator.core.header_values import (
     parse_integer,
 )
 from emulator.core.limits import Limits
-from emulator.core.model import (
-    Destination,
-    DestinationKind,
-    Incoming,
-    Options,
-    Publish,
-)
+from emulator.core.model import Destination, DestinationKind, Incoming, Options, Publish
 from emulator.core.names import parse_resource_name
 from emulator.core.options import (
     Setting,

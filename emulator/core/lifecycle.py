@@ -22,7 +22,6 @@ from emulator.core.model import (
     Deduplication,
     DestinationKind,
     DlqEntry,
-    Endpoint,
     LogEntry,
     Message,
     Options,
@@ -31,8 +30,9 @@ from emulator.core.model import (
     Publish,
     Responded,
     State,
-    Transition,
 )
+from emulator.core.resources import Endpoint
+from emulator.core.transition import Transition
 
 __all__ = ["MOVES", "accept", "activate", "cancel", "revive", "settle"]
 

@@ -9,31 +9,26 @@ How they hang together::
     Incoming ──parse──▶ Publish ──accept──▶ Message, and its Progress
     Progress ──activate──▶ delivery: Outgoing ──▶ Outcome ──settle──▶ Progress, DlqEntry
 
-Every change of state is a ``Transition``: whole, and applied in one step.
+Queues, URL groups, schedules and flow-control keys stand in ``resources.py``; every
+change of state is a ``Transition`` (``transition.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import Enum, StrEnum
-from itertools import chain
 
 from emulator.core.header_map import HeaderMap, first
 
 __all__ = [
     "DEFAULT_RETRIES",
     "FINAL_STATES",
-    "NOTHING_DECLARED",
     "Callback",
-    "Declared",
     "Deduplication",
     "Destination",
     "DestinationKind",
     "DlqEntry",
-    "Endpoint",
     "FlowControl",
-    "FlowKey",
     "Incoming",
     "LogEntry",
     "Message",
@@ -42,17 +37,13 @@ __all__ = [
     "Outgoing",
     "Progress",
     "Publish",
-    "Queue",
     "Receipt",
     "Redaction",
     "Responded",
-    "Schedule",
     "SigningKeys",
     "State",
     "TimedOut",
-    "Transition",
     "Unreachable",
-    "UrlGroup",
 ]
 
 DEFAULT_RETRIES = 3
@@ -395,114 +386,6 @@ def _body_bytes(message: Message, outcome: Outcome | None) -> int:
     return len(message.body) + answer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Queue:
-    """A queue (QUE-1). How many messages it has is counted elsewhere."""
-
-    name: str
-
-    created_at_ms: int
-
-    updated_at_ms: int
-    """The last upsert, pause or resume."""
-
-    parallelism: int = 1
-    """How many messages may be in work at once."""
-
-    is_paused: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A member of a URL group."""
-
-    url: str
-
-    name: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UrlGroup:
-    """A URL group (UGR-1): a publish to it makes a message for each endpoint."""
-
-    name: str
-
-    created_at_ms: int
-
-    updated_at_ms: int
-
-    endpoints: tuple[Endpoint, ...]
-    """In order of insertion. Never empty (UGR-10)."""
-
-    defaults: HeaderMap = ()
-    """Configuration for every publish to the group (UGR-19)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlowKey:
-    """A flow-control key and its limits (FLC-20). What is under way isn't here."""
-
-    key: str
-
-    parallelism: int | None = None
-
-    rate: int | None = None
-
-    period_s: int = 1
-
-    is_paused: bool = False
-
-    is_pinned_parallelism: bool = False
-    """Messages don't change the parallelism (FLC-24)."""
-
-    is_pinned_rate: bool = False
-    """Messages change neither the rate nor its period."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
-    """A cron expression, and what is published whenever it fires (SCH-20)."""
-
-    schedule_id: str
-
-    cron: str
-    """As it arrived, zone included, without the white space around it (SCH-5)."""
-
-    publish: Publish
-
-    created_at_ms: int
-
-    is_paused: bool = False
-
-    next_fire_ms: int
-    """While paused: when it would have fired, had it not been paused."""
-
-    last_fire_ms: int | None = None
-
-    last_states: tuple[tuple[str, State | None], ...] = ()
-    """The messages of the last firing; their final state, or ``None`` (SCH-27)."""
-
-    error: str | None = None
-    """Why the last firing failed (SCH-33)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declared:
-    """What a user has from the start, by configuration."""
-
-    queues: tuple[tuple[str, int, bool], ...] = ()
-    """Name, parallelism, and whether it is paused."""
-
-    url_groups: tuple[tuple[str, tuple[Endpoint, ...], HeaderMap], ...] = ()
-    """Name, endpoints, and default headers."""
-
-    schedules: tuple[tuple[str, str, Publish], ...] = ()
-    """Id, cron, and what is published."""
-
-
-NOTHING_DECLARED = Declared()
-
-
 @dataclass(frozen=True, slots=True)
 class Deduplication:
     """A publish that was accepted: the same again within the window is a duplicate."""
@@ -552,68 +435,3 @@ class Outgoing:
 
     max_response_bytes: int
     """The response's body is cut to it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transition:
-    """A change of state, whole: all that one fact brings about.
-
-    The parts are applied together or not at all.
-    """
-
-    progress: tuple[Progress, ...] = ()
-    """Messages that are new, or moved."""
-
-    log: tuple[LogEntry, ...] = ()
-    """In causal order."""
-
-    dlq_added: tuple[DlqEntry, ...] = ()
-
-    dlq_removed: tuple[str, ...] = ()
-
-    deduplications: tuple[Deduplication, ...] = ()
-
-    keys: SigningKeys | None = None
-
-    queues: tuple[Queue, ...] = ()
-    """New or changed."""
-
-    queues_removed: tuple[str, ...] = ()
-
-    url_groups: tuple[UrlGroup, ...] = ()
-    """New or changed."""
-
-    url_groups_removed: tuple[str, ...] = ()
-
-    flow_keys: tuple[FlowKey, ...] = ()
-    """New or changed."""
-
-    schedules: tuple[Schedule, ...] = ()
-    """New or changed."""
-
-    schedules_removed: tuple[str, ...] = ()
-
-    reset: bool = False
-    """Forget everything first."""
-
-    @classmethod
-    def merge(cls, parts: Sequence[Transition]) -> Transition:
-        """Make one transition of several, in order.
-
-        Raises ``ValueError`` where one after the first forgets everything.
-        """
-        if len(parts) == 1:
-            return parts[0]
-        if any(part.reset for part in parts[1:]):
-            raise ValueError("a reset comes first")
-        joined = {
-            name: tuple(chain.from_iterable(getattr(part, name) for part in parts))
-            for name in _JOINED
-        }
-        keys = next((part.keys for part in reversed(parts) if part.keys), None)
-        return cls(keys=keys, reset=any(part.reset for part in parts[:1]), **joined)
-
-
-_JOINED = tuple(
-    field.name for field in fields(Transition) if field.name not in ("keys", "reset")
-)

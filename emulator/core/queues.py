@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from emulator.core.model import Queue
+from emulator.core.resources import Queue
 
 __all__ = ["new_queue", "set_paused", "upsert"]
 

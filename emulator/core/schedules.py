@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from emulator.core import cron
-from emulator.core.model import Progress, Publish, Schedule
+from emulator.core.model import Progress, Publish
+from emulator.core.resources import Schedule
 
 __all__ = [
     "brought_forward",

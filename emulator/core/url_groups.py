@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from emulator.core.bodies import EndpointPattern
-from emulator.core.model import Endpoint, UrlGroup
+from emulator.core.resources import Endpoint, UrlGroup
 
 __all__ = ["remove_endpoints", "upsert_endpoints"]
 

@@ -25,20 +25,17 @@ from emulator.core.model import (
     Destination,
     DestinationKind,
     DlqEntry,
-    FlowKey,
     LogEntry,
     Message,
     Options,
     Outcome,
-    Queue,
     Receipt,
     Responded,
-    Schedule,
     SigningKeys,
     State,
-    UrlGroup,
 )
 from emulator.core.redaction import shown_body, shown_header
+from emulator.core.resources import FlowKey, Queue, Schedule, UrlGroup
 
 __all__ = [
     "JsonObject",

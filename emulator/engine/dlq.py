@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from emulator.core import ids, lifecycle
 from emulator.core.filters import DlqQuery
 from emulator.core.headers import Overrides
-from emulator.core.model import DlqEntry, Receipt, Transition
+from emulator.core.model import DlqEntry, Receipt
+from emulator.core.transition import Transition
 from emulator.engine.log import MAX_PAGE_BYTES
 from emulator.engine.ports import Clock
 from emulator.engine.store import Store

@@ -18,10 +18,8 @@ from emulator.core.filters import LogQuery, MessageSelection
 from emulator.core.header_map import HeaderMap
 from emulator.core.limits import Limits
 from emulator.core.model import (
-    Declared,
     Destination,
     DestinationKind,
-    Endpoint,
     LogEntry,
     Message,
     Outcome,
@@ -29,9 +27,10 @@ from emulator.core.model import (
     Publish,
     Receipt,
     SigningKeys,
-    Transition,
 )
 from emulator.core.reroute import Route
+from emulator.core.resources import Declared, Endpoint
+from emulator.core.transition import Transition
 from emulator.engine.delivery import Delivery
 from emulator.engine.dlq import Dlq
 from emulator.engine.faults import FaultScript, FaultyDelivery

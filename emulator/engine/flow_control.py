@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from emulator.core import flow
-from emulator.core.model import FlowKey, Transition
+from emulator.core.resources import FlowKey
+from emulator.core.transition import Transition
 from emulator.engine.gate import Gate
 from emulator.engine.ports import Clock
 from emulator.engine.scheduler import Scheduler

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 
 from emulator.core.flow import NO_USAGE, Admitted, FlowUsage, admit, count_start
-from emulator.core.model import FlowKey, Message, Progress, Queue, State
+from emulator.core.model import Message, Progress, State
+from emulator.core.resources import FlowKey, Queue
 from emulator.engine.queue_lines import QueueLines
 
 __all__ = ["Gate"]

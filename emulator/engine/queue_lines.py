@@ -15,7 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from emulator.core.model import Message, Queue
+from emulator.core.model import Message
+from emulator.core.resources import Queue
 
 __all__ = ["QueueLines"]
 

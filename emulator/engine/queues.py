@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 from emulator.core import lifecycle, queues
 from emulator.core.limits import Limits
-from emulator.core.model import Queue, Transition
+from emulator.core.resources import Queue
+from emulator.core.transition import Transition
 from emulator.engine.ports import Clock
 from emulator.engine.store import Store
 from emulator.errors import NotFound, QuotaExceeded

@@ -15,15 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from emulator.core import cron, lifecycle
-from emulator.core.model import (
-    Message,
-    Outcome,
-    Progress,
-    State,
-    TimedOut,
-    Transition,
-    Unreachable,
-)
+from emulator.core.model import Message, Outcome, Progress, State, TimedOut, Unreachable
+from emulator.core.transition import Transition
 from emulator.engine.gate import Gate
 from emulator.engine.ports import Clock
 from emulator.engine.store import Store

@@ -11,7 +11,9 @@ from dataclasses import replace
 
 from emulator.core import schedules
 from emulator.core.limits import Limits
-from emulator.core.model import Publish, Schedule, Transition
+from emulator.core.model import Publish
+from emulator.core.resources import Schedule
+from emulator.core.transition import Transition
 from emulator.engine.ports import Clock
 from emulator.engine.store import Store
 from emulator.errors import NotFound, QuotaExceeded, RequestError

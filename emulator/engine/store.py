@@ -14,16 +14,9 @@ from itertools import takewhile
 from types import MappingProxyType
 
 from emulator.core.limits import Limits
-from emulator.core.model import (
-    DlqEntry,
-    FlowKey,
-    Progress,
-    Queue,
-    Schedule,
-    SigningKeys,
-    Transition,
-    UrlGroup,
-)
+from emulator.core.model import DlqEntry, Progress, SigningKeys
+from emulator.core.resources import FlowKey, Queue, Schedule, UrlGroup
+from emulator.core.transition import Transition
 from emulator.engine.log import Log
 
 __all__ = ["Store"]

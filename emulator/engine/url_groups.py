@@ -9,7 +9,8 @@ from emulator.core import url_groups
 from emulator.core.bodies import EndpointPattern
 from emulator.core.header_map import HeaderMap
 from emulator.core.limits import Limits
-from emulator.core.model import Endpoint, Transition, UrlGroup
+from emulator.core.resources import Endpoint, UrlGroup
+from emulator.core.transition import Transition
 from emulator.engine.ports import Clock
 from emulator.engine.store import Store
 from emulator.errors import NotFound, QuotaExceeded

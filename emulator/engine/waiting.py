@@ -10,7 +10,8 @@ from itertools import islice
 
 from emulator.core.duration import format_duration
 from emulator.core.flow import Admitted, admit, started_in_period
-from emulator.core.model import FlowKey, Message, Progress, State
+from emulator.core.model import Message, Progress, State
+from emulator.core.resources import FlowKey
 from emulator.engine.gate import Gate
 from emulator.engine.ports import Clock
 from emulator.engine.store import Store

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from emulator.core.filters import DlqQuery
 from emulator.core.headers import Overrides
-from emulator.core.model import DlqEntry, LogEntry, Schedule, TimedOut, UrlGroup
+from emulator.core.model import DlqEntry, LogEntry, TimedOut
+from emulator.core.resources import Schedule, UrlGroup
 from emulator.errors import NotFound
 from emulator.testing.assertions import Assertions
 from emulator.testing.destinations import Destinations

@@ -7,8 +7,9 @@ import pytest
 from emulator.cli.banner import banner
 from emulator.cli.configuration import Configuration
 from emulator.cli.sources import DEFAULT, Origin, Source
-from emulator.core.model import Declared, Endpoint, SigningKeys
+from emulator.core.model import SigningKeys
 from emulator.core.reroute import Route
+from emulator.core.resources import Declared, Endpoint
 from emulator.settings import DEV_USERS, Settings, User
 
 URL = "http://127.0.0.1:8080"

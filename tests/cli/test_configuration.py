@@ -6,7 +6,7 @@ import pytest
 from emulator.cli.client import Server
 from emulator.cli.configuration import default_configuration, server_in_force
 from emulator.cli.sources import DEFAULT, Origin, Source
-from emulator.core.model import NOTHING_DECLARED
+from emulator.core.resources import NOTHING_DECLARED
 from emulator.errors import SettingsError
 from emulator.settings import DEV_USERS, Settings
 

@@ -6,15 +6,8 @@ from emulator.cli.configuration import default_configuration
 from emulator.cli.declarations import declared_in, undeclared_groups
 from emulator.cli.settings_file import read_file
 from emulator.core.limits import limits_of
-from emulator.core.model import (
-    Callback,
-    Declared,
-    Destination,
-    DestinationKind,
-    Endpoint,
-    Options,
-    Publish,
-)
+from emulator.core.model import Callback, Destination, DestinationKind, Options, Publish
+from emulator.core.resources import Declared, Endpoint
 from emulator.errors import SettingsError
 from tests.doubles import T0
 

@@ -19,7 +19,7 @@ from emulator.core.bodies import (
 )
 from emulator.core.header_values import MAX_INTEGER
 from emulator.core.limits import PROFILES
-from emulator.core.model import Endpoint
+from emulator.core.resources import Endpoint
 from emulator.errors import (
     InvalidBody,
     InvalidDestination,

@@ -3,16 +3,10 @@
 from dataclasses import replace
 
 from emulator.core.consequences import with_consequences
-from emulator.core.model import (
-    FlowControl,
-    FlowKey,
-    Options,
-    Progress,
-    Queue,
-    State,
-    Transition,
-)
+from emulator.core.model import FlowControl, Options, Progress, State
+from emulator.core.resources import FlowKey, Queue
 from emulator.core.schedules import fired, put
+from emulator.core.transition import Transition
 from tests.doubles import T0, a_message, a_publish
 
 

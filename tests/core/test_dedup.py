@@ -7,13 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulator.core.dedup import WINDOW_MS, key
-from emulator.core.model import (
-    Callback,
-    Destination,
-    DestinationKind,
-    Endpoint,
-    Options,
-)
+from emulator.core.model import Callback, Destination, DestinationKind, Options
+from emulator.core.resources import Endpoint
 from tests.doubles import T0, a_publish
 
 few = settings(max_examples=50, deadline=None)

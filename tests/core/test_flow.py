@@ -18,7 +18,8 @@ from emulator.core.flow import (
     started_in_period,
     unpin,
 )
-from emulator.core.model import FlowControl, FlowKey
+from emulator.core.model import FlowControl
+from emulator.core.resources import FlowKey
 
 few = settings(max_examples=60)
 

@@ -6,13 +6,7 @@ The answers are those that the published SDKs gave when they were tried.
 import pytest
 
 from emulator.core.hints import hint_for
-from emulator.core.model import (
-    LogEntry,
-    Responded,
-    State,
-    TimedOut,
-    Unreachable,
-)
+from emulator.core.model import LogEntry, Responded, State, TimedOut, Unreachable
 from tests.doubles import T0, a_message
 
 LOST = "the app got no Upstash-Signature: something between drops the header"

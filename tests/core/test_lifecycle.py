@@ -15,7 +15,6 @@ from emulator.core.model import (
     Destination,
     DestinationKind,
     DlqEntry,
-    Endpoint,
     FlowControl,
     Options,
     Progress,
@@ -23,9 +22,10 @@ from emulator.core.model import (
     Responded,
     State,
     TimedOut,
-    Transition,
     Unreachable,
 )
+from emulator.core.resources import Endpoint
+from emulator.core.transition import Transition
 from tests.doubles import T0, a_message, a_publish
 
 few = settings(max_examples=60, deadline=None)

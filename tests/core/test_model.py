@@ -1,10 +1,8 @@
 """emulator/core/model.py: the values, and what they say of themselves."""
 
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from emulator.core.model import (
     DlqEntry,
@@ -12,33 +10,16 @@ from emulator.core.model import (
     Options,
     Progress,
     Responded,
-    SigningKeys,
     State,
     TimedOut,
-    Transition,
     Unreachable,
 )
 from tests.doubles import T0, a_message
-
-few = settings(max_examples=30, deadline=None)
-
-TUPLES = [
-    field.name for field in fields(Transition) if field.name not in ("keys", "reset")
-]
 
 
 def a_refusal(status=489, value="true"):
     """A response that asks for no more deliveries."""
     return Responded(status, header=("Upstash-Nonretryable-Error", value))
-
-
-@st.composite
-def transitions(draw):
-    """Transitions of placeholders: merging looks at no item."""
-    keys = draw(st.sampled_from([None, SigningKeys("a", "b"), SigningKeys("b", "c")]))
-    names = draw(st.sets(st.sampled_from(TUPLES), max_size=4))
-    parts = {name: tuple(draw(st.lists(st.integers(), max_size=2))) for name in names}
-    return Transition(keys=keys, **parts)
 
 
 def test_the_states_are_the_eight_that_the_sdks_know():
@@ -141,61 +122,12 @@ def test_a_message_is_waiting_between_deliveries_and_final_at_the_end(state):
         (Progress(a_message(), State.CREATED, T0), "state"),
         (Options(), "retries"),
         (Responded(200), "status"),
-        (Transition(), "log"),
     ],
     ids=lambda item: type(item).__name__,
 )
 def test_values_never_change(value, attribute):
     with pytest.raises(FrozenInstanceError):
         setattr(value, attribute, None)
-
-
-def test_nothing_merged_changes_nothing():
-    assert Transition.merge([]) == Transition()
-
-
-def test_one_transition_is_itself():
-    transition = Transition(dlq_removed=("1-0",))
-
-    assert Transition.merge([transition]) is transition
-
-
-@pytest.mark.parametrize("name", TUPLES)
-def test_merged_parts_keep_their_order(name):
-    """CBK-25, CBK-26: what comes first is applied first."""
-    merged = Transition.merge(
-        [Transition(**{name: (1, 2)}), Transition(), Transition(**{name: (3,)})]
-    )
-
-    assert merged == Transition(**{name: (1, 2, 3)})
-
-
-def test_the_last_keys_hold():
-    first, second = SigningKeys("a", "b"), SigningKeys("b", "c")
-    parts = [Transition(keys=first), Transition(keys=second), Transition()]
-
-    assert Transition.merge(parts).keys == second
-
-
-def test_a_reset_in_front_stays():
-    merged = Transition.merge([Transition(reset=True), Transition(dlq_removed=("1",))])
-
-    assert merged == Transition(reset=True, dlq_removed=("1",))
-
-
-def test_a_reset_behind_something_is_a_mistake_of_ours():
-    """It would forget what the parts before it did."""
-    with pytest.raises(ValueError):
-        Transition.merge([Transition(), Transition(reset=True)])
-
-
-@few
-@given(transitions(), transitions(), transitions())
-def test_how_transitions_are_grouped_makes_no_difference(one, two, three):
-    left = Transition.merge([Transition.merge([one, two]), three])
-    right = Transition.merge([one, Transition.merge([two, three])])
-
-    assert left == right == Transition.merge([one, two, three])
 
 
 # How much a log entry and a DLQ entry hold

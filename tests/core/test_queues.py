@@ -1,7 +1,7 @@
 """What an upsert and a pause make of a queue (QUE-1, QUE-2, QUE-9, ENQ-2)."""
 
-from emulator.core.model import Queue
 from emulator.core.queues import new_queue, set_paused, upsert
+from emulator.core.resources import Queue
 from tests.doubles import T0
 
 

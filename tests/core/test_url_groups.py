@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulator.core.bodies import EndpointPattern
-from emulator.core.model import Endpoint, UrlGroup
+from emulator.core.resources import Endpoint, UrlGroup
 from emulator.core.url_groups import remove_endpoints, upsert_endpoints
 
 few = settings(max_examples=60, deadline=None)

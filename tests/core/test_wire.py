@@ -15,25 +15,21 @@ from emulator.core.model import (
     Destination,
     DestinationKind,
     DlqEntry,
-    Endpoint,
     FlowControl,
-    FlowKey,
     LogEntry,
     Message,
     Options,
     Publish,
-    Queue,
     Receipt,
     Redaction,
     Responded,
-    Schedule,
     SigningKeys,
     State,
     TimedOut,
     Unreachable,
-    UrlGroup,
 )
 from emulator.core.redaction import redact_value
+from emulator.core.resources import Endpoint, FlowKey, Queue, Schedule, UrlGroup
 
 few = settings(max_examples=50, deadline=None)
 

@@ -13,15 +13,8 @@ from hypothesis.stateful import (
 )
 
 from emulator.core.flow import NO_USAGE
-from emulator.core.model import (
-    FlowControl,
-    FlowKey,
-    Message,
-    Options,
-    Progress,
-    Queue,
-    State,
-)
+from emulator.core.model import FlowControl, Message, Options, Progress, State
+from emulator.core.resources import FlowKey, Queue
 from emulator.engine.gate import Gate
 from tests.doubles import T0, a_message
 

@@ -31,7 +31,6 @@ from emulator.core.model import (
     Callback,
     Destination,
     DestinationKind,
-    Endpoint,
     FlowControl,
     LogEntry,
     Message,
@@ -43,6 +42,7 @@ from emulator.core.model import (
     State,
     Unreachable,
 )
+from emulator.core.resources import Endpoint
 from emulator.errors import NotFound
 from tests.doubles import T0, a_publish
 

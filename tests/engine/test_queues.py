@@ -14,12 +14,12 @@ from emulator.core.model import (
     Callback,
     Destination,
     DestinationKind,
-    Endpoint,
     FlowControl,
     Options,
     Responded,
     State,
 )
+from emulator.core.resources import Endpoint
 from emulator.errors import NotFound, QuotaExceeded
 from tests.doubles import T0, ScriptedTransport, a_publish
 

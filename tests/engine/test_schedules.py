@@ -18,13 +18,13 @@ from emulator.core.headers import Overrides
 from emulator.core.model import (
     Destination,
     DestinationKind,
-    Endpoint,
     LogEntry,
     Options,
     Publish,
     Responded,
     State,
 )
+from emulator.core.resources import Endpoint
 from emulator.engine.engine import Engine
 from emulator.errors import NotFound, QuotaExceeded
 from tests.doubles import T0, Hang, ScriptedTransport, a_publish

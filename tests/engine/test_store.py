@@ -8,18 +8,14 @@ from emulator.core.limits import PROFILES
 from emulator.core.model import (
     Deduplication,
     DlqEntry,
-    Endpoint,
-    FlowKey,
     LogEntry,
     Progress,
-    Queue,
     Responded,
-    Schedule,
     SigningKeys,
     State,
-    Transition,
-    UrlGroup,
 )
+from emulator.core.resources import Endpoint, FlowKey, Queue, Schedule, UrlGroup
+from emulator.core.transition import Transition
 from emulator.engine.store import Store
 from tests.doubles import T0, a_message, a_publish
 

@@ -15,7 +15,6 @@ from emulator.core.headers import Overrides, parse_publish
 from emulator.core.model import (
     Destination,
     DestinationKind,
-    Endpoint,
     Incoming,
     Options,
     Publish,
@@ -23,6 +22,7 @@ from emulator.core.model import (
     Responded,
     State,
 )
+from emulator.core.resources import Endpoint
 from emulator.engine.engine import Engine
 from emulator.errors import NotFound, QuotaExceeded
 from tests.doubles import T0, ScriptedTransport, a_publish
