@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
@@ -13,18 +14,18 @@ from emulator.testing.records import Delivery, PublishedMessage
 __all__ = ["Assertions"]
 
 
-class Assertions:
+class Assertions(ABC):
     """To be inherited by what knows the records."""
 
     @property
+    @abstractmethod
     def published(self) -> list[PublishedMessage]:
         """What was published, oldest first, callbacks left out."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def deliveries(self) -> list[Delivery]:
         """Every delivery that has ended, in order, callbacks included."""
-        raise NotImplementedError
 
     @overload
     def assert_published(

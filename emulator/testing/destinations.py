@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["Destinations"]
 
 
-class Destinations:
+class Destinations(ABC):
     """To be inherited by what has a running emulator."""
 
     _running: RunningEmulator
 
+    @abstractmethod
     def settle(self) -> None:
         """Let happen what is due at this very instant."""
-        raise NotImplementedError
 
     def endpoint(
         self,

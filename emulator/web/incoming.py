@@ -44,7 +44,7 @@ IDLE_S = 30.0
 _ORIGIN = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 
 _MAX_PARAMETERS = 10_000
-_MAX_OBJECT_BYTES = 8 * 1_048_576
+_MAX_OBJECT_BYTES = 65_536
 
 
 def raw_target(request: web.BaseRequest) -> str:
@@ -106,10 +106,12 @@ async def read_incoming(call: Call) -> Incoming:
     )
 
 
-async def read_object(request: web.Request) -> dict[str, Any]:
+async def read_object(
+    request: web.Request, limit_bytes: int = _MAX_OBJECT_BYTES
+) -> dict[str, Any]:
     """Read the JSON object that an endpoint of ours takes."""
     try:
-        value = json.loads(await read_body(request, _MAX_OBJECT_BYTES))
+        value = json.loads(await read_body(request, limit_bytes))
     except (ValueError, RecursionError):
         raise InvalidBody("not JSON") from None
     if not isinstance(value, dict):

@@ -6,9 +6,9 @@ time, by the clock that dates signatures, and the keys of every user.
 
 from __future__ import annotations
 
-import json
 from base64 import b64decode
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
@@ -17,7 +17,7 @@ from emulator.core.explain_text import explanation_json
 from emulator.engine.clock import real_now_ms
 from emulator.errors import InvalidBody
 from emulator.web.call import SETTINGS, TENANTS
-from emulator.web.incoming import read_body
+from emulator.web.incoming import read_object
 from emulator.web.responses import json_response
 
 __all__ = ["verify"]
@@ -46,7 +46,7 @@ async def verify(request: web.Request) -> web.Response:
     Where several could be meant, the user is the one whose key signed; a key from
     before a rotation is known as well.
     """
-    order = _parse_order(await read_body(request, _MAX_JSON_BYTES))
+    order = _parse_order(await read_object(request, _MAX_JSON_BYTES))
     engines = request.app[TENANTS].engines
     users = {engine.user: engine.keys for engine in engines}
     first = {user.name: user.keys for user in request.app[SETTINGS].users}
@@ -73,11 +73,7 @@ def _now_ms(request: web.Request) -> int:
     return real_now_ms()
 
 
-def _parse_order(body: bytes) -> _Order:
-    try:
-        order = json.loads(body)
-    except (ValueError, RecursionError):
-        raise InvalidBody("not JSON") from None
+def _parse_order(order: dict[str, Any]) -> _Order:
     match order:
         case {"signature": str(signature), "body": str(text), **rest}:
             data = text.encode("utf-8", "surrogatepass")
