@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emulator.core.model import (
     Destination,
@@ -15,6 +15,9 @@ from emulator.core.model import (
     Publish,
     Responded,
 )
+
+if TYPE_CHECKING:
+    from emulator import Emulator  # core tests import this file: nothing heavy
 
 T0 = 1_700_000_000_000  # any instant will do
 
@@ -77,3 +80,16 @@ def a_publish(url: str = "http://localhost:3000/api/hook", **changes: Any) -> Pu
         "caller_ip": "127.0.0.1",
     }
     return Publish(**{**fields, **changes})
+
+
+async def quiet() -> None:
+    """Let everything run that doesn't wait for the clock or for a destination."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def turn(emulator: Emulator, after_ms: int) -> None:
+    """Set the clock to an instant after T0. Destinations that hang stay so."""
+    await quiet()
+    emulator.clock.set(T0 + after_ms)
+    await quiet()

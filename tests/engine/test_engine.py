@@ -40,7 +40,7 @@ from emulator.core.model import (
 )
 from emulator.errors import NotFound
 from emulator.settings import DEV_USERS
-from tests.doubles import T0, Hang, ScriptedTransport, a_publish
+from tests.doubles import T0, Hang, ScriptedTransport, a_publish, quiet, turn
 
 few = settings(max_examples=25, deadline=None)
 
@@ -63,19 +63,6 @@ def an_emulator(*script, transport=None, seed=1, **settings):
     engine = emulator.tenants.engines[0]
     engine.scheduler.start()
     return emulator, engine, transport
-
-
-async def quiet():
-    """Let everything run that doesn't wait for the clock or for a destination."""
-    for _ in range(50):
-        await asyncio.sleep(0)
-
-
-async def turn(emulator, after_ms):
-    """Set the clock to an instant after T0. Destinations that hang stay so."""
-    await quiet()
-    emulator.clock.set(T0 + after_ms)
-    await quiet()
 
 
 def accept(engine, *publishes):

@@ -21,7 +21,7 @@ from emulator.core.model import (
 )
 from emulator.core.resources import Endpoint
 from emulator.errors import NotFound, QuotaExceeded
-from tests.doubles import T0, ScriptedTransport, a_publish
+from tests.doubles import T0, ScriptedTransport, a_publish, quiet, turn
 
 OK = Responded(200)
 ERROR = Responded(500)
@@ -78,19 +78,6 @@ def an_emulator(transport=None, **changes):
     engine = emulator.tenants.engines[0]
     engine.start()
     return emulator, engine, transport
-
-
-async def quiet():
-    """Let everything run that doesn't wait for the clock or for a destination."""
-    for _ in range(50):
-        await asyncio.sleep(0)
-
-
-async def turn(emulator, after_ms):
-    """Set the clock to an instant after T0."""
-    await quiet()
-    emulator.clock.set(T0 + after_ms)
-    await quiet()
 
 
 def enqueue(engine, *names, queue="q", retries=0, delay_ms=0, **options):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from emulator import Emulator, Settings
 from emulator.core.filters import LogQuery
 from emulator.core.model import Options, Responded, State, Unreachable
-from tests.doubles import T0, Hang, ScriptedTransport, a_publish
+from tests.doubles import T0, Hang, ScriptedTransport, a_publish, quiet, turn
 
 few = settings(max_examples=25, deadline=None)
 
@@ -29,19 +29,6 @@ def an_emulator(*script, transport=None, **settings):
     engine = emulator.tenants.engines[0]
     engine.scheduler.start()
     return emulator, engine, transport
-
-
-async def quiet():
-    """Let everything run that doesn't wait for the clock or for a destination."""
-    for _ in range(50):
-        await asyncio.sleep(0)
-
-
-async def turn(emulator, after_ms):
-    """Set the clock to an instant after T0. Destinations that hang stay so."""
-    await quiet()
-    emulator.clock.set(T0 + after_ms)
-    await quiet()
 
 
 def publish(engine, *urls, **options):

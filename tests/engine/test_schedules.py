@@ -27,7 +27,7 @@ from emulator.core.model import (
 from emulator.core.resources import Endpoint
 from emulator.engine.engine import Engine
 from emulator.errors import NotFound, QuotaExceeded
-from tests.doubles import T0, Hang, ScriptedTransport, a_publish
+from tests.doubles import T0, Hang, ScriptedTransport, a_publish, quiet
 
 OK = Responded(200)
 ERROR = Responded(500)
@@ -82,12 +82,6 @@ def shown(instants_ms: list[int]) -> list[str]:
         datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         for ms in instants_ms
     ]
-
-
-async def quiet() -> None:
-    """Let everything run that doesn't wait for the clock or for a destination."""
-    for _ in range(50):
-        await asyncio.sleep(0)
 
 
 # When a schedule fires

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ from emulator.core.model import (
 from emulator.core.resources import Endpoint
 from emulator.engine.engine import Engine
 from emulator.errors import NotFound, QuotaExceeded
-from tests.doubles import T0, ScriptedTransport, a_publish
+from tests.doubles import T0, ScriptedTransport, a_publish, quiet
 
 OK = Responded(200)
 ERROR = Responded(500)
@@ -83,12 +82,6 @@ def set_defaults(engine: Engine, body: bytes, group: str = "g") -> None:
 def log(engine: Engine, message_id: str) -> list[State]:
     page, _ = engine.logs(LogQuery(latest_first=False))
     return [entry.state for entry in page if entry.message.message_id == message_id]
-
-
-async def quiet() -> None:
-    """Let everything run that doesn't wait for the clock or for a destination."""
-    for _ in range(50):
-        await asyncio.sleep(0)
 
 
 # The group
