@@ -31,6 +31,9 @@ class ExitCode(IntEnum):
     ADDRESS_IN_USE = 4
     """Can't listen: the address is taken, forbidden, or not this machine's."""
 
+    RELAY = 6
+    """The relay refused the tunnel."""
+
     INTERRUPTED = 130
     """Stopped at once, by the second Ctrl-C; or by the first, where nothing runs."""
 
