@@ -33,7 +33,10 @@ __all__ = [
     "format_wait",
     "line_of_entry",
     "line_of_json",
+    "paint",
     "printable",
+    "short_id",
+    "status_color",
 ]
 
 _DETAIL_COLUMNS = 60
@@ -170,15 +173,15 @@ def format_line(line: Line, style: Style) -> str:
     """Write a line: time, state, message id, and what happened."""
     message_id = printable(line.message_id)
     if not style.full_ids:
-        message_id = _short_id(message_id)
+        message_id = short_id(message_id)
     status, detail = _detail(line, style)
-    paint = _paint if style.color else _unstyled
+    painted = paint if style.color else _unstyled
     text = "  ".join(
         (
-            paint(format_time(line.time_ms, style.zone), dim=True),
+            painted(format_time(line.time_ms, style.zone), dim=True),
             _state(line.state, style.color),
             f"{message_id:<13}",
-            (paint(status, **_status_color(line.status)) if status else "") + detail,
+            (painted(status, **status_color(line.status)) if status else "") + detail,
         )
     )
     return text.rstrip()
@@ -268,7 +271,7 @@ def _delivery(line: Line) -> str:
 def _created(line: Line, wait_ms: int, style: Style) -> str:
     extras = "  " + line.origin if line.origin else ""
     if line.callback_of is not None:
-        source = line.callback_of if style.full_ids else _short_id(line.callback_of)
+        source = line.callback_of if style.full_ids else short_id(line.callback_of)
         extras += f"  callback of {source}"
     if wait_ms > 0:
         extras += f"  in {format_wait(wait_ms)}"
@@ -315,22 +318,25 @@ def _state(state: str, color: bool) -> str:
     shown = printable(state)
     padding = " " * (9 - len(shown))
     if color:
-        shown = _paint(shown, **_STATE_COLORS.get(state, {}))
+        shown = paint(shown, **_STATE_COLORS.get(state, {}))
     return shown + padding
 
 
-def _short_id(message_id: str) -> str:
+def short_id(message_id: str) -> str:
+    """Shorten an id to what tells it from others: ``msg_26hZ…9Lp2``."""
     if len(message_id) <= 13:
         return message_id
     return f"{message_id[:8]}…{message_id[-4:]}"
 
 
-def _status_color(status: int | None) -> dict[str, Any]:
+def status_color(status: int | None) -> dict[str, Any]:
+    """Return how a status is painted."""
     colors = {2: "green", 3: "yellow", 4: "yellow", 5: "red"}
     return {"fg": colors.get((status or 0) // 100), "bold": True}
 
 
-def _paint(text: str, **styles: Any) -> str:
+def paint(text: str, **styles: Any) -> str:
+    """Color a text; whether to, is the caller's decision."""
     import click
 
     return click.style(text, **styles)
