@@ -186,7 +186,7 @@ def test_an_answer_is_quoted_up_to_sixty_characters_and_the_lines_end():
     text = format_line(
         line_of_entry(an_entry(State.ERROR, outcome=outcome, duration_ms=8)), PLAIN
     )
-    unbounded = line(State.ERROR, outcome=replace(outcome, body=b"y" * 61))
+    unbounded = line(State.ERROR, outcome=outcome._replace(body=b"y" * 61))
 
     assert len(text) <= 100
     assert text.endswith('xxx…"')

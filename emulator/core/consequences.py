@@ -9,7 +9,6 @@ firing made it (SCH-27). That belongs to the same transition.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from emulator.core import flow, queues, schedules
 from emulator.core.model import Progress, State
@@ -41,8 +40,7 @@ def with_consequences(
             _remember(progress, remembering, schedules_now)
     if not (made or configured or remembering):
         return transition
-    return replace(
-        transition,
+    return transition._replace(
         queues=(*transition.queues, *made.values()),
         flow_keys=(*transition.flow_keys, *configured.values()),
         schedules=(*transition.schedules, *remembering.values()),

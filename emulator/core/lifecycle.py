@@ -13,7 +13,6 @@ them (LOG-22 to LOG-26). A fact that would break it is a mistake of ours, raises
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 
 from emulator.core import backoff, callbacks, dedup
@@ -103,7 +102,7 @@ def accept(
     if key is None:
         return created
     window = Deduplication(key, message_id, now_ms + dedup.WINDOW_MS)
-    return replace(created, deduplications=(window,))
+    return created._replace(deduplications=(window,))
 
 
 def activate(progress: Progress, *, now_ms: int) -> Transition:
@@ -216,7 +215,7 @@ def cancel(progress: Progress, *, now_ms: int) -> Transition:
     requested = LogEntry(now_ms, State.CANCEL_REQUESTED, message, retried)
     if progress.state is State.ACTIVE:
         return Transition(
-            progress=(replace(progress, cancel_requested=True),), log=(requested,)
+            progress=(progress._replace(cancel_requested=True),), log=(requested,)
         )
     return Transition(
         progress=(Progress(message, State.CANCELLED, now_ms, retried),),
@@ -238,15 +237,14 @@ def revive(
     ``options`` and ``header`` are the entry's own, or what the retry call overrides
     (DLQ-34). The message keeps its queue, schedule, URL group and caller (DLQ-35).
     """
-    message = replace(
-        entry.message,
+    message = entry.message._replace(
         message_id=message_id,
         options=options,
         header=header,
         created_at_ms=now_ms,
         not_before_ms=max(now_ms, not_before_ms),
     )
-    return replace(_create(message, now_ms), dlq_removed=(entry.dlq_id,))
+    return _create(message, now_ms)._replace(dlq_removed=(entry.dlq_id,))
 
 
 def _create(message: Message, now_ms: int) -> Transition:

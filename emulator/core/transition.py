@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from itertools import chain
+from typing import NamedTuple
 
 from emulator.core.model import (
     Deduplication,
@@ -18,8 +18,7 @@ from emulator.core.resources import FlowKey, Queue, Schedule, UrlGroup
 __all__ = ["Transition"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transition:
+class Transition(NamedTuple):
     """A change of state, whole: all that one fact brings about.
 
     The parts are applied together or not at all.
@@ -78,6 +77,4 @@ class Transition:
         return cls(keys=keys, reset=any(part.reset for part in parts[:1]), **joined)
 
 
-_JOINED = tuple(
-    field.name for field in fields(Transition) if field.name not in ("keys", "reset")
-)
+_JOINED = tuple(name for name in Transition._fields if name not in ("keys", "reset"))

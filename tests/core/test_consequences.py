@@ -138,8 +138,7 @@ def test_a_schedule_that_was_deleted_remembers_nothing():
 
 def test_what_was_in_the_transition_stays():
     other = Queue(name="other", created_at_ms=T0, updated_at_ms=T0)
-    transition = replace(
-        transition_of((State.CREATED, {"queue_name": "q"})), queues=(other,)
-    )
+    queued = transition_of((State.CREATED, {"queue_name": "q"}))
+    transition = queued._replace(queues=(other,))
 
     assert [queue.name for queue in consequences(transition).queues] == ["other", "q"]

@@ -1,7 +1,5 @@
 """emulator/core/dedup.py: when two publishes are the same (contract section 24)."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -140,8 +138,7 @@ def test_no_two_contents_run_together(url, value, body, url2, value2, body2):
         header=("X-A", value),
         body=body.encode(),
     )
-    other = replace(
-        one,
+    other = one._replace(
         destination=Destination(DestinationKind.URL, url2),
         header=("X-A", value2),
         body=body2.encode(),

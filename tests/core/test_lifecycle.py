@@ -1,7 +1,6 @@
 """emulator/core/lifecycle.py: which facts move a message, and where to."""
 
 import json
-from dataclasses import replace
 from itertools import count, pairwise
 
 import pytest
@@ -518,7 +517,7 @@ def test_a_cancelled_delivery_goes_on():
 
     transition = cancel(progress, now_ms=T0 + 5)
 
-    assert only_progress(transition) == replace(progress, cancel_requested=True)
+    assert only_progress(transition) == progress._replace(cancel_requested=True)
     assert states(transition) == [State.CANCEL_REQUESTED]
 
 
@@ -680,7 +679,7 @@ LEGAL = {
 def test_a_fact_that_breaks_the_table_raises_and_changes_nothing(state, fact):
     """MSG-15, DLV-32."""
     progress = a_progress(state)
-    before = replace(progress)
+    before = progress._replace()
 
     if fact in LEGAL[state]:
         assert FACTS[fact](progress) != Transition()

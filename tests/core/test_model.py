@@ -1,7 +1,5 @@
 """emulator/core/model.py: the values, and what they say of themselves."""
 
-from dataclasses import FrozenInstanceError
-
 import pytest
 
 from emulator.core.model import (
@@ -126,7 +124,7 @@ def test_a_message_is_waiting_between_deliveries_and_final_at_the_end(state):
     ids=lambda item: type(item).__name__,
 )
 def test_values_never_change(value, attribute):
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         setattr(value, attribute, None)
 
 

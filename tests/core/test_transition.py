@@ -1,7 +1,5 @@
 """emulator/core/transition.py: a change of state, whole."""
 
-from dataclasses import FrozenInstanceError, fields
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,9 +9,7 @@ from emulator.core.transition import Transition
 
 few = settings(max_examples=30, deadline=None)
 
-TUPLES = [
-    field.name for field in fields(Transition) if field.name not in ("keys", "reset")
-]
+TUPLES = [name for name in Transition._fields if name not in ("keys", "reset")]
 
 
 @st.composite
@@ -26,7 +22,7 @@ def transitions(draw):
 
 
 def test_a_transition_never_changes():
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         Transition().log = ()
 
 

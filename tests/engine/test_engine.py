@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections import Counter
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -250,7 +249,7 @@ async def test_a_duplicate_gets_the_first_message_s_id_and_produces_nothing():
     (second,) = accept(engine, a_publish(deduplication_id="order-1"))
     await emulator.tenants.advance(None)
 
-    assert second == replace(first, deduplicated=True)
+    assert second == first._replace(deduplicated=True)
     assert len(transport.requests) == 1
     assert len(logs(engine)[0]) == 3
 
@@ -281,7 +280,7 @@ async def test_a_new_window_is_as_long_as_the_first():
     await turn(emulator, 20 * MINUTE_MS - 1)
     (again,) = accept(engine, a_publish(deduplication_id="order-1"))
 
-    assert again == replace(second, deduplicated=True)
+    assert again == second._replace(deduplicated=True)
 
 
 @pytest.mark.parametrize("script", [[OK], [ERROR]], ids=["delivered", "failed"])
@@ -342,7 +341,7 @@ async def test_of_two_equal_entries_of_a_batch_the_second_is_the_duplicate():
     first, second = accept(engine, same, same)
     await emulator.tenants.advance(None)
 
-    assert second == replace(first, deduplicated=True)
+    assert second == first._replace(deduplicated=True)
     assert len(transport.requests) == 1
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -120,7 +119,7 @@ async def test_a_message_to_the_llm_api_can_be_queued():
     """LLM-1, ENQ-1, QUE-13: the next one waits for the answer's callback."""
     emulator, engine, transport = an_emulator(llm_upstream=UPSTREAM)
 
-    first = replace(to_llm(engine, CALLBACK), queue_name="q")
+    first = to_llm(engine, CALLBACK)._replace(queue_name="q")
     engine.publish([first, a_publish(queue_name="q")])
     await emulator.tenants.advance(None)
 
