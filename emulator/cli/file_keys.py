@@ -1,11 +1,25 @@
-"""The keys of a settings file, and what type their values have."""
+"""The keys of a settings file, and what type their values have.
+
+No key takes a secret of the tunnel's or the relay's, only the path of a file with one:
+settings files get into repositories.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import NamedTuple
 
-__all__ = ["TABLE", "TABLES", "TEXTS", "VALUES", "Kind", "key_of", "name_of"]
+__all__ = [
+    "PATHS",
+    "SECTIONS",
+    "TABLE",
+    "TABLES",
+    "TEXT_LISTS",
+    "VALUES",
+    "Kind",
+    "key_of",
+    "name_of",
+]
 
 
 class Kind(NamedTuple):
@@ -83,6 +97,55 @@ VALUES: dict[str, Kind] = {
     "full-ids": _BOOLEAN,
 }
 """The other keys."""
+
+_PORT_OR_URL = Kind((int, str), "a port or a URL")
+_FILE = Kind((str,), "a file's path")
+_FILES = Kind((list,), 'paths of files: ["…", …]')
+
+PATHS = (_FILE, _FILES)
+"""Values that are relative to the settings file."""
+
+TEXT_LISTS = (TEXTS, _FILES)
+"""Arrays whose members are strings."""
+
+SECTIONS: dict[str, dict[str, Kind]] = {
+    "tunnel": {
+        "target": _PORT_OR_URL,
+        "relay": _TEXT,
+        "name": _TEXT,
+        "token-file": _FILE,
+        "allow": TEXTS,
+        "deny": TEXTS,
+        "basic-auth-file": _FILE,
+        "path": TEXTS,
+        "rate": _INTEGER,
+        "verify-qstash": _BOOLEAN,
+        "record": _FILE,
+        "inspect": _INTEGER,
+        "color": _TEXT,
+        "full-ids": _BOOLEAN,
+    },
+    "relay": {
+        "host": _TEXT,
+        "port": _INTEGER,
+        "domain": _TEXT,
+        "wildcard": _BOOLEAN,
+        "secret-file": _FILE,
+        "key-file": _FILES,
+        "jwks-url": _TEXT,
+        "revoked-file": _FILE,
+        "hold": _TEXT,
+        "drain": _TEXT,
+        "max-body": _TEXT,
+        "max-connections": _INTEGER,
+        "max-tunnels": _INTEGER,
+        "tls-cert": _FILE,
+        "tls-key": _FILE,
+        "trust-proxy": TEXTS,
+        "color": _TEXT,
+    },
+}
+"""The tables that are for one command each, and the keys of each: its options'."""
 
 _NAMES = {"start-time": "start_time_ms"}
 """Keys that aren't spelled like the field."""

@@ -8,7 +8,6 @@ names the file, the line and the key.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,9 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from emulator.cli.file_keys import TABLE, TABLES, TEXTS, VALUES, Kind, name_of
+from emulator.cli.file_keys import (
+    PATHS,
+    SECTIONS,
+    TABLE,
+    TABLES,
+    TEXT_LISTS,
+    VALUES,
+    Kind,
+    name_of,
+)
 from emulator.cli.sources import Origin, Source
 from emulator.cli.suggestions import did_you_mean
+from emulator.cli.toml_lines import line_of, line_of_header, lines_in
 from emulator.errors import InvalidBody, SettingsError
 
 if TYPE_CHECKING:
@@ -35,8 +44,6 @@ __all__ = [
     "shown_path",
     "use_file",
 ]
-
-_IS_TABLE = re.compile(r"[ \t]*\[\[")
 
 _META_KEY = "emulator.cli.settings_file"
 
@@ -80,13 +87,21 @@ class ConfigFile:
     lines: Mapping[str, int] = field(default_factory=dict)
     """Where each value, or the first of its tables, stands."""
 
+    sections: Mapping[str, ConfigFile] = field(default_factory=dict)
+    """The tables of commands, each as if it were a file of its own."""
+
     def source(self, name: str) -> Source:
         """Say where a value stands."""
         return Source(Origin.FILE, shown_path(self.path), self.lines[name])
 
 
-def use_file(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
-    """Let the settings file stand in for what is neither typed nor in a variable."""
+def use_file(
+    ctx: click.Context, param: click.Parameter, value: str | None, section: str = ""
+) -> None:
+    """Let the settings file stand in for what is neither typed nor in a variable.
+
+    ``section`` is the table that is the command's; none: it is the whole file.
+    """
     if ctx.resilient_parsing:
         return
     try:
@@ -94,7 +109,10 @@ def use_file(ctx: click.Context, param: click.Parameter, value: str | None) -> N
     except OSError:
         return  # the working directory is gone
     if path is not None:
-        file = ctx.meta[_META_KEY] = read_file(path)
+        file = read_file(path)
+        if section:
+            file = file.sections.get(section, ConfigFile(path))
+        ctx.meta[_META_KEY] = file
         ctx.default_map = dict(file.values)
 
 
@@ -149,13 +167,19 @@ def read_file(path: Path) -> ConfigFile:
     values: dict[str, Any] = {}
     tables: dict[str, tuple[Table, ...]] = {}
     lines: dict[str, int] = {}
+    sections: dict[str, ConfigFile] = {}
     for key, value in document.items():
-        line = _line_of(text, key)
+        line = line_of_header(text, key) if key in SECTIONS else line_of(text, key)
         source = Source(Origin.FILE, shown, line)
         if key == "tool" and path.name != "pyproject.toml":
             reason = "leave out the prefix tool.qemu: it is for pyproject.toml"
             raise SettingsError(key, reason, source=str(source))
-        check_key(key, (*VALUES, *TABLES), source)
+        check_key(key, (*VALUES, *TABLES, *SECTIONS), source)
+        if key in SECTIONS:
+            _check_value(key, value, Kind((dict,), f"a table: [{key}]"), source)
+            table = Table(key, source, value, dict(lines_in(text, line, value)))
+            sections[key] = _section(path, _checked(table, SECTIONS[key]))
+            continue
         name = name_of(key)
         lines[name] = line
         if key in VALUES:
@@ -169,15 +193,28 @@ def read_file(path: Path) -> ConfigFile:
         values["routes"] = tuple(_route(table) for table in tables["routes"])
     if "faults" in tables:
         values["faults"] = tuple(_fault(table) for table in tables["faults"])
-    return ConfigFile(path, values, tables, lines)
+    return ConfigFile(path, values, tables, lines, sections)
+
+
+def _section(path: Path, table: Table) -> ConfigFile:
+    """Make of a command's table what ``use_file`` takes: its options' values."""
+    values, lines = {}, {}
+    for key, value in table.values.items():
+        if SECTIONS[table.name][key] in PATHS:
+            given = value if isinstance(value, list) else [value]
+            found = [str(path.parent / each) for each in given]
+            value = found if isinstance(value, list) else found[0]
+        values[name_of(key)] = value
+        lines[name_of(key)] = table.source_of(key).line or 1
+    return ConfigFile(path, values, lines=lines)
 
 
 def _tables(key: str, values: list[Any], text: str, source: Source) -> Iterator[Table]:
     for index, each in enumerate(values):
-        line = _line_of(text, key, index)
+        line = line_of(text, key, index)
         place, name = replace(source, line=line), f"{key}[{index}]"
         _check_value(name, each, TABLE, place)
-        lines = dict(_lines_in(text, line, each))
+        lines = dict(lines_in(text, line, each))
         yield _checked(Table(name, place, each, lines), TABLES[key])
 
 
@@ -212,7 +249,7 @@ def _fault(table: Table) -> Fault:
 def _check_value(name: str, value: Any, kind: Kind, source: Source) -> None:
     # `type() in`, since True is an int to isinstance().
     is_valid = type(value) in kind.types
-    if kind is TEXTS:
+    if kind in TEXT_LISTS:
         is_valid = is_valid and all(type(each) is str for each in value)
     if not is_valid:
         raise SettingsError(name, f"must be {kind.description}", source=str(source))
@@ -226,47 +263,6 @@ def check_key(
         hint = did_you_mean(key, known)
         reason = f"unknown key; {hint}" if hint else "unknown key"
         raise SettingsError(f"{prefix}{key}", reason, source=str(source))
-
-
-def _line_of(text: str, key: str, index: int | None = None) -> int:
-    """Return the line of a key, or of one of its tables. ``tomllib`` doesn't say."""
-    start = text.rfind("\n", 0, max(text.find("[tool.qemu"), 0)) + 1
-    name = rf"""(?:tool\.qemu\.)?["']?{re.escape(key)}["']?[ \t]*"""
-    if index is not None:
-        tables = re.finditer(rf"^[ \t]*\[\[[ \t]*{name}\]\]", text[start:], re.M)
-        for number, table in enumerate(tables):
-            if number == index:
-                return text.count("\n", 0, start + table.start()) + 1
-    found = re.search(rf"^[ \t]*(?:\[+[ \t]*)?{name}[=.\]]", text[start:], re.M)
-    return text.count("\n", 0, start + found.start() if found else 0) + 1
-
-
-def _lines_in(text: str, first: int, values: Any) -> Iterator[tuple[str, int]]:
-    """Find the lines of the keys of a table that begins in a line, at any depth.
-
-    A guess, where one key stands at several depths: the first counts.
-    """
-    lines = text.split("\n")[first - 1 :]
-    end = next(
-        (index for index, line in enumerate(lines) if index and _IS_TABLE.match(line)),
-        len(lines),
-    )
-    for key in _keys(values):
-        name = re.compile(
-            rf"""(?:^|[\s{{,.\[])["']?{re.escape(key)}["']?[ \t]*[=.\]]"""
-        )
-        for index, line in enumerate(lines[:end]):
-            if name.search(line):
-                yield key, first + index
-                break
-
-
-def _keys(values: Any) -> Iterator[str]:
-    for each in values if isinstance(values, list) else [values]:
-        if isinstance(each, dict):
-            yield from each
-            for value in each.values():
-                yield from _keys(value)
 
 
 def shown_path(path: Path) -> str:

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from emulator.cli.configuration import default_configuration
-from emulator.cli.file_keys import TABLES, VALUES, key_of, name_of
+from emulator.cli.file_keys import SECTIONS, TABLES, VALUES, key_of, name_of
 from emulator.cli.options import setting_options
 from emulator.cli.settings_file import find_file, read_file, shown_path
 from emulator.core.faults import Fault, FaultKind
@@ -67,6 +67,12 @@ def chosen(*args):
         ("zebra = 1", "zebra (from qemu.toml, line 1): unknown key"),
         ("[[faults]]\nkind = 1", "faults[0].kind (from qemu.toml, line 2): must be a"),
         ("[[queues]]\nname = 'a'\npause = true", "did you mean 'paused'?"),
+        ("relay = 1", "relay (from qemu.toml, line 1): must be a table: [relay]"),
+        ("[tunnel]\nrelai = 'x'", "tunnel.relai (from qemu.toml, line 2): unknown key"),
+        ("[tunnel]\nallow = 'x'", "tunnel.allow (from qemu.toml, line 2): must be str"),
+        ("[relay]\nkey-file = [1]", "relay.key-file (from qemu.toml, line 2): must"),
+        ("[relay]\nsecret = 'x'", "relay.secret (from qemu.toml, line 2): unknown key"),
+        ("[tunnel]\ntoken = 'x'", "tunnel.token (from qemu.toml, line 2): unknown key"),
         (
             "port = 1\n[[routes]]\nfrom = 'https://a'\nto = 'b'",
             "routes[0] (from qemu.toml, line 2): ",
@@ -294,9 +300,11 @@ def test_the_documented_example_can_be_used(folder):
 def test_the_documented_example_has_every_key():
     document = tomllib.loads(documented_example())
 
-    assert set(document) == {*VALUES, *TABLES}
+    assert set(document) == {*VALUES, *TABLES, *SECTIONS}
     for key, kinds in TABLES.items():
         assert set(document[key][0]) == set(kinds)
+    for key, kinds in SECTIONS.items():
+        assert set(document[key]) == set(kinds)
 
 
 def test_every_setting_can_be_in_the_file():
@@ -320,3 +328,62 @@ def test_the_documented_mistake_is_reported_like_that(folder):
         chosen()
 
     assert f"Error: {raised.value}\n" in PAGE.read_text()
+
+
+# The tables of commands
+
+
+def test_a_commands_table_is_as_a_file_of_its_own(folder):
+    (folder / "qemu.toml").write_text(
+        """\
+port = 1111
+[tunnel]
+relay = "wss://relay.example.dev"
+token-file = "secrets/token"
+[relay]
+key-file = ["a.pem", "/etc/b.pem"]
+port = 2222
+"""
+    )
+    file = read_file(folder / "qemu.toml")
+    tunnel, relay = file.sections["tunnel"], file.sections["relay"]
+
+    assert file.values == {"port": 1111}
+    assert tunnel.values == {
+        "relay": "wss://relay.example.dev",
+        "token_file": str(folder / "secrets/token"),
+    }
+    assert relay.values == {
+        "key_file": [str(folder / "a.pem"), "/etc/b.pem"],
+        "port": 2222,
+    }
+    assert str(tunnel.source("relay")) == "qemu.toml, line 3"
+    assert str(relay.source("port")) == "qemu.toml, line 7"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("relay.port = 1\n", 1),
+        ("relay = {port = 1}\n", 1),
+        ("[tunnel]\nrelay = 'ws://a'\n[ 'relay' ]\nport = 1\n", 4),
+    ],
+)
+def test_a_commands_table_is_found_however_it_is_written(folder, text, line):
+    (folder / "qemu.toml").write_text(text)
+    relay = read_file(folder / "qemu.toml").sections["relay"]
+
+    assert relay.lines == {"port": line}
+
+
+def test_a_commands_table_can_be_in_the_projects_file(folder):
+    (folder / "pyproject.toml").write_text("[tool.qemu.relay]\nport = 1\n")
+    relay = read_file(folder / "pyproject.toml").sections["relay"]
+
+    assert str(relay.source("port")) == "pyproject.toml, line 2"
+
+
+def test_tables_of_other_commands_mean_nothing_to_start(folder):
+    (folder / "qemu.toml").write_text("[relay]\nport = 2222")
+
+    assert chosen() == Settings()
