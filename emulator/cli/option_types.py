@@ -14,7 +14,20 @@ if TYPE_CHECKING:
 
 from emulator.errors import shown
 
-__all__ = ["InstantType", "NameType", "RouteType", "StateType", "WholeNumber"]
+__all__ = [
+    "DurationType",
+    "InstantType",
+    "NameType",
+    "NetworkType",
+    "RouteType",
+    "SizeType",
+    "StateType",
+    "WholeNumber",
+]
+
+_UNIT_BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+_MAX_SIZE_BYTES = 1 << 50
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -65,6 +78,45 @@ class WholeNumber(click.IntRange):
         return number
 
 
+class DurationType(click.ParamType):  # type: ignore[type-arg]
+    """A duration such as ``30s`` or ``1m30s``; becomes seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return seconds."""
+        from emulator.core.duration import parse_duration_ms
+
+        if isinstance(value, float):
+            return value
+        try:
+            return parse_duration_ms(value) / 1000
+        except ValueError as error:
+            self.fail(f"{error}, not {shown(value)}")
+
+
+class SizeType(click.ParamType):  # type: ignore[type-arg]
+    """A size such as ``10MB``; becomes bytes. A kilobyte has 1,024 of them."""
+
+    name = "size"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Return bytes."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"([0-9]{1,16}) ?([kmg]?)i?b?", value.lower())
+        if match is None:
+            self.fail(f"{shown(value)} isn't a size, such as 10MB or 512KB")
+        size_bytes = int(match[1]) * _UNIT_BYTES[match[2]]
+        if not 0 < size_bytes <= _MAX_SIZE_BYTES:
+            self.fail(f"{shown(value)} isn't between one byte and a petabyte")
+        return size_bytes
+
+
 class StateType(click.Choice[str]):
     """A state of messages, in any case, and shown in capitals as the log has it."""
 
@@ -104,6 +156,25 @@ class NameType(_ListedType):
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         """Return what ``--help`` shows for a value."""
         return self._metavar
+
+
+class NetworkType(_ListedType):
+    """An address, or a network such as ``10.0.0.0/8``; stays as it was written."""
+
+    name = "cidr"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """Check it."""
+        from ipaddress import ip_network
+
+        text = str(value)
+        try:
+            ip_network(text, strict=False)
+        except ValueError:
+            self.fail(f"{shown(text)} is no address, and no network like 10.0.0.0/8")
+        return text
 
 
 class RouteType(_ListedType):

@@ -1,14 +1,19 @@
 """Instants, numbers, states, names and routes."""
 
+from contextlib import suppress
+
 import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from emulator.cli.option_types import (
+    DurationType,
     InstantType,
     NameType,
+    NetworkType,
     RouteType,
+    SizeType,
     StateType,
     WholeNumber,
 )
@@ -89,3 +94,61 @@ def test_a_state_is_taken_in_any_case_and_shown_in_capitals():
     assert states.convert("failed", None, None) == "FAILED"
     with pytest.raises(click.BadParameter, match='"fail" is none of FAILED, ERROR'):
         states.convert("fail", None, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "duration_s"),
+    [("30s", 30), ("1m30s", 90), ("0.5s", 0.5), (30.0, 30), ("0s", 0)],
+)
+def test_a_duration_becomes_seconds(value, duration_s):
+    assert DurationType().convert(value, None, None) == duration_s
+
+
+@pytest.mark.parametrize("value", ["30", "x\x1b", "", "-1s", "1ms"])
+def test_what_is_no_duration_is_told_how_one_looks(value):
+    with pytest.raises(click.BadParameter) as raised:
+        DurationType().convert(value, None, None)
+
+    assert "such as 1d10h30m, not" in raised.value.message
+    assert raised.value.message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("value", "size_bytes"),
+    [
+        ("1", 1),
+        ("10MB", 10_485_760),
+        ("10 MiB", 10_485_760),
+        ("512k", 524_288),
+        ("2g", 2_147_483_648),
+        (7, 7),
+    ],
+)
+def test_a_size_becomes_bytes(value, size_bytes):
+    assert SizeType().convert(value, None, None) == size_bytes
+
+
+@pytest.mark.parametrize("value", ["0", "x", "", "10TB", "1.5MB", "-1", "9" * 16 + "g"])
+def test_what_is_no_size_is_refused(value):
+    with pytest.raises(click.BadParameter):
+        SizeType().convert(value, None, None)
+
+
+@pytest.mark.parametrize("value", ["10.0.0.0/8", "10.1.2.3/8", "::1", "192.0.2.1"])
+def test_a_network_stays_as_it_was_written(value):
+    assert NetworkType().convert(value, None, None) == value
+
+
+@pytest.mark.parametrize("value", ["10.0.0.0/33", "localhost", "", "x\x1b"])
+def test_what_is_no_network_is_refused(value):
+    with pytest.raises(click.BadParameter) as raised:
+        NetworkType().convert(value, None, None)
+
+    assert raised.value.message.isprintable()
+
+
+@given(st.text(max_size=30))
+def test_no_text_makes_a_size_a_duration_or_a_network_raise_anything_else(text):
+    for kind in (SizeType(), DurationType(), NetworkType()):
+        with suppress(click.BadParameter):
+            kind.convert(text, None, None)
