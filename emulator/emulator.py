@@ -28,7 +28,7 @@ from emulator.engine.ports import Clock, Entropy, Transport
 from emulator.engine.tenants import Tenant, Tenants
 from emulator.settings import Settings
 from emulator.transport import HttpTransport
-from emulator.web.app import build_app
+from emulator.web.app import build_server
 from emulator.web.request_log import REQUEST_LOGGER, RequestLog
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Emulator:
         self.clock = _clock(self.settings)
         self._way = _Way(transport or HttpTransport())
         self.tenants = _tenants(self.settings, self.clock, self._way, self.feed)
-        self._runner: web.AppRunner | None = None
+        self._runner: web.ServerRunner | None = None
         self._port = 0
         self._aborted = asyncio.Event()
 
@@ -111,22 +111,20 @@ class Emulator:
         """Listen, and begin to deliver. Raises ``OSError`` where it can't listen."""
         sockets = _listen(self.settings.host, self.settings.port)
         self._port = sockets[0].getsockname()[1]
-        app = build_app(
-            self.tenants, self.settings, started_at_ms=SystemClock().now_ms()
-        )
-        self._runner = web.AppRunner(
-            app,
+        server = build_server(
+            self.tenants,
+            self.settings,
+            started_at_ms=SystemClock().now_ms(),
             access_log=_request_logger(),
             access_log_class=RequestLog,
-            handle_signals=False,
             logger=_server_logger(),
-            shutdown_timeout=1.0,
             # Bodies are stored as they arrive, compressed ones too (PUB-20).
             auto_decompress=False,
             max_line_size=_MAX_HEADER_BYTES,
             max_field_size=_MAX_HEADER_BYTES,
             max_headers=_MAX_HEADERS,
         )
+        self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await self._runner.setup()
         for listener in sockets:
             await web.SockSite(self._runner, listener, backlog=_BACKLOG).start()

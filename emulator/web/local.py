@@ -21,6 +21,7 @@ from emulator.errors import InvalidBody, InvalidParameter
 from emulator.web.auth import authenticate
 from emulator.web.call import RATE_LIMIT, SETTINGS, STARTED_AT_MS, TENANTS
 from emulator.web.incoming import raw_target, read_object
+from emulator.web.own_headers import add_headers
 from emulator.web.rate_limit import KINDS
 from emulator.web.responses import json_response
 
@@ -144,6 +145,7 @@ async def feed(request: web.Request) -> web.StreamResponse:
     user = _user(request)
     after = _last_event_id(request)
     async with request.app[TENANTS].feed.subscribe(after) as subscription:
+        add_headers(request, response)
         await response.prepare(request)
         if request.method == "HEAD":
             return response
