@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tunnel.exchange import Exchange, Verdict
 
-__all__ = ["REDACTED", "body_json", "exchange_json", "parse_body", "shown_headers"]
+__all__ = [
+    "REDACTED",
+    "answer_json",
+    "body_json",
+    "exchange_json",
+    "parse_body",
+    "request_json",
+    "shown_headers",
+]
 
 REDACTED = "REDACTED"
 """Stands for a value. No hash of it: a short secret could be found from that."""
@@ -61,25 +69,35 @@ def parse_body(written: Mapping[str, Any]) -> bytes | None:
     return None
 
 
-def exchange_json(exchange: Exchange, *, with_bodies: bool) -> dict[str, Any]:
-    """Render an exchange. What isn't known is left out."""
+def request_json(exchange: Exchange, *, with_body: bool) -> dict[str, Any]:
+    """Render what came."""
     request: dict[str, Any] = {
         "method": exchange.method,
         "target": exchange.target,
         "headers": shown_headers(exchange.request_headers),
         "bytes": exchange.request_bytes,
     }
-    answer: dict[str, Any] | None = None
-    if exchange.status is not None:
-        answer = {
-            "status": exchange.status,
-            "headers": shown_headers(exchange.answer_headers),
-            "bytes": exchange.answer_bytes,
-        }
-    if with_bodies:
+    if with_body:
         request |= _kept(exchange.request_body, exchange.is_request_whole)
-        if answer is not None:
-            answer |= _kept(exchange.answer_body, exchange.is_answer_whole)
+    return request
+
+
+def answer_json(exchange: Exchange, *, with_body: bool) -> dict[str, Any] | None:
+    """Render what was answered; ``None``: nothing (yet)."""
+    if exchange.status is None:
+        return None
+    answer: dict[str, Any] = {
+        "status": exchange.status,
+        "headers": shown_headers(exchange.answer_headers),
+        "bytes": exchange.answer_bytes,
+    }
+    if with_body:
+        answer |= _kept(exchange.answer_body, exchange.is_answer_whole)
+    return answer
+
+
+def exchange_json(exchange: Exchange, *, with_bodies: bool) -> dict[str, Any]:
+    """Render an exchange. What isn't known is left out."""
     known = {
         "id": exchange.id,
         "state": exchange.state,
@@ -88,8 +106,8 @@ def exchange_json(exchange: Exchange, *, with_bodies: bool) -> dict[str, Any]:
         "durationMs": exchange.duration_ms,
         "peer": exchange.peer,
         "url": exchange.url,
-        "request": request,
-        "answer": answer,
+        "request": request_json(exchange, with_body=with_bodies),
+        "answer": answer_json(exchange, with_body=with_bodies),
         "messageId": exchange.message_id,
         "retried": exchange.retried,
         "signature": _verdict_json(exchange.verdict),

@@ -135,7 +135,8 @@ class Inspector:
             if (state is None or exchange.state == state)
             and (after is None or exchange.id > after)
         ]
-        return fitting[-count:] if after is None else fitting[:count]
+        first = max(0, len(fitting) - count) if after is None else 0
+        return fitting[first : first + count]
 
     def _drop_oldest(self) -> None:
         oldest = self._ring.popleft()

@@ -1,0 +1,295 @@
+"""tunnel/recording.py: exchanges in a file, whole or said not to be."""
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.tunnel.exchanges import PUBLIC, T0, an_exchange
+from tunnel import recording
+from tunnel.inspector import Inspector
+from tunnel.recording import (
+    Recorder,
+    RecordRefused,
+    parse_record,
+    read_recording,
+    record_line,
+    record_of,
+)
+
+
+def a_line(**changes):
+    """Make a line of a recording; ``...`` as a value leaves its key out."""
+    request = {"method": "POST", "target": "/a", "headers": [["Host", "h"]], "body": ""}
+    written = {"version": 1, "url": f"{PUBLIC}/a", "request": request, **changes}
+    kept = {key: value for key, value in written.items() if value is not ...}
+    return json.dumps(kept).encode()
+
+
+def a_request(**changes):
+    return {"method": "POST", "target": "/a", "headers": [], "body": "", **changes}
+
+
+# A line
+
+
+@given(
+    body=st.binary(max_size=50),
+    answer_body=st.binary(max_size=50),
+    value=st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF), max_size=9),
+)
+def test_what_was_recorded_is_read_again(body, answer_body, value):
+    value = "".join(c for c in value if not 0x7F <= ord(c) < 0xA1)
+    exchange = an_exchange(
+        "Host: h", f"X-A: {value}", "x-a: 2", body=body, answer_body=answer_body
+    )
+
+    assert parse_record(record_line(exchange)) == record_of(exchange)
+
+
+def test_a_line_has_what_the_reference_says():
+    exchange = an_exchange("Host: h", "Authorization: Bearer s3cret", answer_body=b"\0")
+
+    assert json.loads(record_line(exchange)) == {
+        "version": 1,
+        "id": 1,
+        "startedAt": T0,
+        "durationMs": 12,
+        "url": f"{PUBLIC}/api/hook",
+        "request": {
+            "method": "POST",
+            "target": "/api/hook",
+            "headers": [["Host", "h"], ["Authorization", "REDACTED"]],
+            "bytes": 2,
+            "body": "hi",
+        },
+        "answer": {
+            "status": 200,
+            "headers": [["Content-Type", "text/plain"]],
+            "bytes": 1,
+            "body": "\0",
+        },
+    }
+
+
+def test_an_exchange_is_one_line_whatever_is_in_it():
+    line = record_line(an_exchange("X-A: \x85", body="a\nb\u2028c\x85".encode()))
+
+    assert len(line.splitlines()) == len(line.decode().splitlines()) == 1
+
+
+def test_a_failure_is_recorded_with_its_end():
+    line = record_line(an_exchange(answer=b"", error="refused", failed_end="local"))
+
+    record = parse_record(line)
+    assert record.status is None
+    assert record.answer_body is None
+    assert json.loads(line)["error"] == "refused"
+    assert json.loads(line)["failedEnd"] == "local"
+
+
+def test_a_body_that_was_not_kept_whole_is_left_out_and_said_to_be():
+    exchange = an_exchange(inspector=Inspector(max_body_bytes=3), body=b"1234")
+
+    line = record_line(exchange)
+
+    assert json.loads(line)["request"]["isTruncated"] is True
+    assert b"123" not in line.partition(b'"request"')[2].partition(b'"answer"')[0]
+    assert parse_record(line).body is None
+    assert parse_record(line).answer_body == b"ok"
+
+
+def test_bodies_that_make_a_line_too_long_are_left_out(monkeypatch):
+    monkeypatch.setattr(recording, "_MAX_LINE_BYTES", 700)
+
+    record = parse_record(record_line(an_exchange(body=b"\0" * 200)))
+
+    assert record.body is None
+    assert record.answer_body is None
+    assert record.status == 200
+
+
+def test_a_record_of_a_kept_exchange_has_its_credentials():
+    record = record_of(an_exchange("Authorization: Bearer t0ken"))
+
+    assert record.header("authorization") == "Bearer t0ken"
+    assert record.redacted == ()
+
+
+def test_a_record_names_the_fields_whose_values_it_lacks():
+    record = parse_record(record_line(an_exchange("Cookie: a=b", "Host: h")))
+
+    assert record.redacted == ("Cookie",)
+    assert record.header("host") == "h"
+    assert record.header("Accept") is None
+
+
+def test_a_record_knows_what_stands_before_its_target():
+    record = parse_record(a_line(url="https://relay.example/t/otter/a"))
+
+    assert record.public_url_prefix == "https://relay.example/t/otter"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"", "it isn't JSON"),
+        (b"{", "it isn't JSON"),
+        (b"\xff", "it isn't JSON"),
+        (b"[" * 100_000, "it isn't JSON"),
+        (b"[]", "it isn't a record"),
+        (a_line(version=...), "it isn't a record"),
+        (a_line(version=2), "its format is version 2, and this qemu reads 1"),
+        (a_line(request=[]), "it isn't a record"),
+        (a_line(url=5), "it isn't a record"),
+        (a_line(url="https://h/b"), "url isn't one that ends with request.target"),
+        (a_line(url="file:///a"), "url isn't one"),
+        (a_line(request=a_request(method="A B")), "request.method"),
+        (a_line(request=a_request(method=None)), "request.method"),
+        (a_line(request=a_request(target="a")), "request.target"),
+        (a_line(request=a_request(target="/a b")), "request.target"),
+        (a_line(request=a_request(target="/a\r\nX: y")), "request.target"),
+        (a_line(request=a_request(headers={})), "request.headers isn't a list"),
+        (a_line(request=a_request(headers=[["a"]])), "request.headers has"),
+        (a_line(request=a_request(headers=[["a", 5]])), "request.headers has"),
+        (a_line(request=a_request(headers=[["a:", "b"]])), "request.headers has"),
+        (a_line(request=a_request(headers=[["a", "b\r\nc"]])), "request.headers has"),
+        (a_line(request=a_request(headers=[["a", "\u20ac"]])), "request.headers has"),
+        (a_line(request=a_request(body=5)), "request: a body is a text"),
+        (a_line(request=a_request(bodyBase64="#")), "request: "),
+        (a_line(answer=[]), "answer isn't an object"),
+        (a_line(answer={"status": "200"}), "answer.status"),
+        (a_line(answer={"status": True}), "answer.status"),
+        (a_line(answer={"status": 42}), "answer.status"),
+        (a_line(id=-1), "id isn't a whole number"),
+        (a_line(id=True), "id isn't a whole number"),
+        (a_line(startedAt=1.5), "startedAt isn't a whole number"),
+    ],
+)
+def test_what_is_not_a_record_is_refused_with_its_reason(line, reason):
+    with pytest.raises(RecordRefused, match=reason):
+        parse_record(line)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["version", "url", "request", "headers", "body", "method", "answer"]
+                ),
+                inner,
+                max_size=5,
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_any_json_is_a_record_or_refused(written):
+    line = json.dumps(written).encode()
+
+    with suppress(RecordRefused):
+        assert parse_record(line).url == written["url"]
+
+
+# A file
+
+
+def test_exchanges_are_appended_as_they_end(tmp_path):
+    path, inspector = tmp_path / "a.ndjson", Inspector()
+    recorder = Recorder(path)
+    inspector.subscribe(recorder.add)
+
+    an_exchange(inspector=inspector)
+    assert [record.id for record in read_recording(path)] == [1]
+    an_exchange(inspector=inspector)
+    recorder.close()
+
+    assert [record.id for record in read_recording(path)] == [1, 2]
+    assert recorder.count == 2
+
+
+def test_only_the_owner_can_read_a_new_recording(tmp_path):
+    path = tmp_path / "a.ndjson"
+
+    Recorder(path).close()
+
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_recording_goes_on_behind_what_is_there(tmp_path):
+    path = tmp_path / "a.ndjson"
+    for _ in range(2):
+        recorder = Recorder(path)
+        recorder.add(an_exchange())
+        recorder.close()
+
+    assert len(list(read_recording(path))) == 2
+
+
+def test_a_line_that_was_cut_off_spoils_no_other(tmp_path):
+    path = tmp_path / "a.ndjson"
+    path.write_bytes(b'{"version":1,"ur')
+
+    recorder = Recorder(path)
+    recorder.add(an_exchange())
+    recorder.close()
+
+    assert parse_record(path.read_bytes().splitlines()[1]).status == 200
+    with pytest.raises(RecordRefused, match="line 1: it isn't JSON"):
+        list(read_recording(path))
+
+
+def test_blank_lines_are_skipped(tmp_path):
+    path = tmp_path / "a.ndjson"
+    path.write_bytes(b"\n" + a_line() + b"\n \n" + a_line() + b"\n")
+
+    assert len(list(read_recording(path))) == 2
+
+
+def test_a_line_that_is_too_long_is_refused_without_being_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(recording, "_MAX_LINE_BYTES", 300)
+    path = tmp_path / "a.ndjson"
+    path.write_bytes(a_line() + b"\n" + b"x" * 1000)
+
+    records = read_recording(path)
+
+    assert next(records).target == "/a"
+    with pytest.raises(RecordRefused, match="line 2: it is longer than 300 bytes"):
+        next(records)
+
+
+def test_a_file_that_cannot_be_opened_is_an_os_error(tmp_path):
+    with pytest.raises(OSError):
+        Recorder(tmp_path / "none" / "a.ndjson")
+
+
+def test_a_full_disk_ends_the_recording_and_is_told_once():
+    told = []
+    recorder = Recorder(recording.Path("/dev/full"), on_error=told.append)
+
+    recorder.add(an_exchange())
+    recorder.add(an_exchange())
+    recorder.close()
+
+    assert len(told) == 1
+    assert recorder.count == 0
+
+
+def test_without_anybody_to_tell_it_just_ends():
+    recorder = Recorder(recording.Path("/dev/full"))
+
+    recorder.add(an_exchange())
+
+    assert recorder.count == 0
+
+
+def test_records_are_values():
+    record = parse_record(a_line())
+
+    assert replace(record) == record
