@@ -28,6 +28,7 @@ PURE = (
     "functools",
     "hashlib",
     "hmac",
+    "http.HTTPStatus",
     "ipaddress",
     "itertools",
     "json",
@@ -74,16 +75,33 @@ LAYERS = (
         files="engine/**/*.py",
         may=("emulator.errors", "emulator.core", "emulator.engine"),
     ),
+    *(
+        Layer(
+            files=f"transport/{name}.py",
+            may=("emulator.core", "emulator.transport", "yarl"),
+            standard=PURE,
+        )
+        for name in ("request", "head", "response")
+    ),
+    *(
+        Layer(files=f"transport/{name}.py", may=("emulator.core", "emulator.transport"))
+        for name in (
+            "__init__",
+            "http_transport",
+            "plain",
+            "pool",
+            "connection",
+            "reasons",
+            "limits",
+        )
+    ),
     Layer(
-        files="transport.py",
-        may=(
-            "emulator.errors",
-            "emulator.core",
-            "emulator.engine.ports",
-            "aiohttp",
-            "multidict",
-            "yarl",
-        ),
+        files="transport/connecting.py",
+        may=("emulator.core", "emulator.transport", "aiohappyeyeballs"),
+    ),
+    Layer(
+        files="transport/tls.py",
+        may=("emulator.core", "emulator.transport", "aiohttp", "multidict", "yarl"),
     ),
     Layer(
         files="web/**/*.py",
@@ -157,7 +175,7 @@ ALONE = {
     "secrets": (),
     "socket": (
         "emulator.py",
-        "transport.py",
+        "transport/",
         "testing/endpoints.py",
         "testing/environment.py",
         "cli/",

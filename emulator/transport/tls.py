@@ -1,23 +1,18 @@
-"""The way to destinations: one HTTP call in, one ``Outcome`` out.
+"""The client for ``https://``: aiohttp's, which brings TLS.
 
-The only file that uses aiohttp's client. It follows no redirect (DLV-15), retries
-nothing, signs nothing and watches no clock: the engine cancels a call that takes too
-long.
+The only file that uses aiohttp's client. It can speak ``http://`` as well, which is
+what our own client is compared with (tests/transport/test_differential.py). Follows no
+redirect (DLV-15), and retries what aiohttp retries.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
-import re
-import socket
 import ssl
-from base64 import b64encode
 from collections.abc import AsyncIterator
-from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import aiohttp
 from multidict import CIMultiDict
@@ -26,8 +21,10 @@ from yarl import URL
 from emulator.core.gzip_body import GzipBody
 from emulator.core.header_map import build
 from emulator.core.model import Outcome, Outgoing, Responded, Unreachable
+from emulator.transport import reasons
+from emulator.transport.request import Origin
 
-__all__ = ["HttpTransport"]
+__all__ = ["TlsClient"]
 
 _KEEP_IDLE_S = 1.0
 """How long a connection is kept for the next delivery.
@@ -43,30 +40,31 @@ _MAX_HEADER_BYTES = 65_536
 _LARGE_BYTES = 1_048_576
 """aiohttp warns of larger bodies that are bytes: they are sent as a file."""
 
-_URL = re.compile(r"(https?)://([^/?#]*)([^#]*)", re.IGNORECASE)
+
+class _NotGzip(ValueError):
+    """A body that says it is gzip, and isn't."""
 
 
-class HttpTransport:
-    """HTTP/1.1 calls over pooled keep-alive connections."""
+class TlsClient:
+    """HTTP/1.1 calls over pooled keep-alive connections, by aiohttp."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
 
-    async def send(self, request: Outgoing) -> Outcome:
+    async def send(self, request: Outgoing, origin: Origin, target: str) -> Outcome:
         """Make one call. Whatever a destination does comes back as a value."""
         if self._session is None:
             self._session = _session()
         headers = CIMultiDict(request.headers)
         if request.host is not None:
             headers["Host"] = request.host
+        if origin.authorization is not None and "Authorization" not in headers:
+            headers["Authorization"] = origin.authorization
+        body = request.body
         try:
-            url, authorization = _split(request.url)
-            if authorization is not None and "Authorization" not in headers:
-                headers["Authorization"] = authorization
-            body = request.body
             async with self._session.request(
                 request.method,
-                url,
+                _url(origin, target),
                 headers=headers,
                 data=io.BytesIO(body) if len(body) > _LARGE_BYTES else body or None,
                 allow_redirects=False,
@@ -78,7 +76,7 @@ class HttpTransport:
                     reason=response.reason or _phrase(response.status),
                 )
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Unreachable(_explain(error, request.url))
+            return _explain(error)
 
     async def close(self) -> None:
         """Close the pooled connections."""
@@ -111,24 +109,18 @@ def _decoded(response: aiohttp.ClientResponse) -> list[tuple[str, str]]:
     ]
 
 
-@lru_cache(maxsize=256)
-def _split(text: str) -> tuple[URL, str | None]:
-    """Return what to call, and what ``Authorization`` its user information makes.
+def _url(origin: Origin, target: str) -> URL:
+    """Return what to call, as the publisher wrote it (PUB-4, PUB-5).
 
-    All that follows the host is taken for a path: yarl would drop a ``?`` at the end,
-    and the target must go out as the publisher wrote it (PUB-4, PUB-5).
+    All that follows the host is taken for a path: yarl would drop a ``?`` at the end.
     """
-    match = _URL.match(text)
-    userinfo, mark, host = match[2].rpartition("@") if match else ("", "", "")
-    if not match or not host:
-        raise aiohttp.InvalidURL(text)
-    target = match[3] if match[3].startswith("/") else f"/{match[3]}"
-    url = URL.build(scheme=match[1].lower(), authority=host, path=target, encoded=True)
-    if not mark:
-        return url, None
-    user, _, password = userinfo.partition(":")
-    credentials = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
-    return url, f"Basic {b64encode(credentials).decode('ascii')}"
+    return URL.build(
+        scheme=origin.scheme,
+        host=origin.place.host,
+        port=origin.place.port,
+        path=target,
+        encoded=True,
+    )
 
 
 async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
@@ -136,8 +128,14 @@ async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
     if response.headers.get("Content-Encoding", "").strip().lower() == "gzip":
         body = GzipBody(limit_bytes)
         async for chunk in _chunks(response):
-            body.feed(chunk)
-        return body.finish()
+            try:
+                body.feed(chunk)
+            except ValueError as error:
+                raise _NotGzip(str(error)) from None
+        try:
+            return body.finish()
+        except ValueError as error:
+            raise _NotGzip(str(error)) from None
     kept = bytearray()
     async for chunk in _chunks(response):
         kept += chunk[: limit_bytes - len(kept)]
@@ -181,41 +179,33 @@ def _phrase(status: int) -> str:
         return ""
 
 
-def _explain(error: Exception, url: str) -> str:
+def _explain(error: Exception) -> Unreachable:
     """Say in one line what kept a call from being answered (DLV-16)."""
     match error:
         case aiohttp.ClientConnectorDNSError():
-            return f"can't resolve host {error.host}"
+            return reasons.unresolved(error.host)
         case aiohttp.ClientConnectorCertificateError():
-            return f"TLS certificate of {error.host} not accepted: {_first_line(error)}"
+            detail = reasons.first_line(error)
+            return Unreachable(
+                f"TLS certificate of {error.host} not accepted: {detail}"
+            )
         case aiohttp.ClientConnectorSSLError() | ssl.SSLError():
-            return f"TLS failed: {_first_line(error)}"
+            return Unreachable(f"TLS failed: {reasons.first_line(error)}")
         case aiohttp.ClientConnectorError():
-            return f"{error.host}:{error.port}: {_os_reason(error.os_error)}"
+            reason = reasons.os_reason(error.os_error)
+            return Unreachable(f"{error.host}:{error.port}: {reason}")
         case aiohttp.ServerDisconnectedError():
-            return "the destination closed the connection without an answer"
+            return reasons.unanswered()
         case aiohttp.ClientPayloadError():
-            return f"the destination broke off its answer: {_first_line(error)}"
-        case aiohttp.InvalidURL():
-            return f"can't call {url}"
+            return reasons.broken_off(reasons.first_line(error))
         case aiohttp.ClientResponseError():
             reason = error.message.strip().partition("\n")[0].rstrip(":")
-            return f"the destination's answer isn't HTTP: {reason}"
+            return reasons.not_http(reason)
         case OSError():
-            return _os_reason(error)
+            return Unreachable(reasons.os_reason(error))
+        case aiohttp.ClientError():
+            return Unreachable(f"{type(error).__name__}: {reasons.first_line(error)}")
+        case _NotGzip():
+            return reasons.not_readable(str(error))
         case _:
-            return f"{type(error).__name__}: {_first_line(error)}"
-
-
-def _os_reason(error: OSError) -> str:
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    if isinstance(error, ConnectionResetError):
-        return "connection reset by the destination"
-    if isinstance(error, socket.gaierror):
-        return "can't resolve the host"
-    return error.strerror or _first_line(error)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
+            return reasons.not_sendable(reasons.first_line(error))
