@@ -73,8 +73,17 @@ class _Request(web.Request):
 
     ATTRS = web.Request.ATTRS | {"_app"}
 
-    def __init__(self, app: web.Application, *of_connection: Any) -> None:
-        super().__init__(*of_connection, asyncio.get_running_loop())
+    def __init__(
+        self,
+        app: web.Application,
+        message: Any,
+        payload: Any,
+        protocol: Any,
+        writer: Any,
+        task: Any,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(message, payload, protocol, writer, task, loop)
         self._app = app
 
     @property
