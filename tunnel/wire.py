@@ -209,14 +209,14 @@ def decode_frames(message: bytes) -> Iterator[tuple[int, int, bool, bytes]]:
 
 
 def encode_open(
-    head: bytes, body: bytes, *, peer: bytes, is_secure: bool, received_ms: int
+    head: bytes, body: bytes, *, peer: bytes, flags: int, received_ms: int
 ) -> bytes:
     """Make OPEN's payload: where a request came from, its head, its first body bytes.
 
-    ``peer`` is the visitor's address (255 bytes at most), ``is_secure`` whether the
-    visitor used ``https``, ``received_ms`` the Unix time at which its head was whole.
+    ``peer`` is the visitor's address (255 bytes at most), ``flags`` is of ``SECURE``,
+    ``CHUNKED``, ``UPGRADE``, ``received_ms`` the Unix time at which its head was whole.
     """
-    return _OPEN.pack(received_ms, is_secure, len(peer), len(head)) + peer + head + body
+    return _OPEN.pack(received_ms, flags, len(peer), len(head)) + peer + head + body
 
 
 def decode_open(payload: bytes) -> tuple[bytes, bytes, bytes, int, int]:

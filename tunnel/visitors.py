@@ -1,0 +1,341 @@
+"""Visitors' connections: where each request begins, one after the other.
+
+A ``Visitor`` is one connection from the public side; each request on it is a
+``Passage`` (``passage.py``). Reads no more than there is room for; answers what can't
+be understood itself, and closes what takes too long when ``check`` is called (there
+are no timers here: a relay has thousands of these).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tunnel.counters import Counters
+from tunnel.http import (
+    MAX_HEAD_BYTES,
+    BadMessage,
+    RequestHead,
+    check_unfinished_head,
+    error_response,
+    find_head_end,
+    parse_request_head,
+)
+from tunnel.leases import Leases
+from tunnel.names import address_of
+from tunnel.networks import Network
+from tunnel.passage import Passage
+from tunnel.settings import RelaySettings
+from tunnel.wire import LINK_PATH
+
+__all__ = ["Public", "Visitor"]
+
+_MAX_AHEAD_BYTES = 1 << 16
+"""Of requests that are sent before the one before them is answered."""
+
+_LEAST_BYTES_PER_S = 100
+"""Of a body, over ``_RATE_WINDOW_S``."""
+
+_RATE_WINDOW_S = 30.0
+
+_LINGER_S = 5.0
+"""How long the rest of a body is read and dropped, after an early answer."""
+
+_WRITE_HIGH_BYTES = 1 << 16
+
+_OWN_PREFIX = b"/_qemu/"
+
+
+class HandOver(Protocol):
+    """Takes a connection over, with what has been read of it."""
+
+    def __call__(
+        self, transport: asyncio.Transport, head: RequestHead, rest: bytes, peer: str
+    ) -> None: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Public:
+    """What all visitors share."""
+
+    settings: RelaySettings
+    leases: Leases
+    counters: Counters
+    now_s: Callable[[], float]
+    wall_ms: Callable[[], int]
+    started_s: float
+    become_link: HandOver
+    become_api: HandOver
+    trusted: tuple[Network, ...]
+    """The proxies whose word is taken."""
+    is_secure: bool
+    visitors: set[Visitor] = field(default_factory=set)
+    by_address: dict[str, int] = field(default_factory=dict)
+    is_draining: bool = False
+    emptied: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set whenever the last visitor has gone."""
+
+
+class Visitor(asyncio.Protocol):
+    """A connection from the public side."""
+
+    __slots__ = (
+        "_buffer",
+        "_deadline_s",
+        "_is_lingering",
+        "_is_next_asked",
+        "_passage",
+        "_public",
+        "_rate_bytes",
+        "_rate_since_s",
+        "is_reading",
+        "is_writable",
+        "peer",
+        "transport",
+    )
+
+    def __init__(self, public: Public) -> None:
+        self._public = public
+        self._buffer = b""
+        self._passage: Passage | None = None
+        self._deadline_s = 0.0
+        self._rate_bytes = 0
+        self._rate_since_s = 0.0
+        self._is_lingering = False
+        self._is_next_asked = False
+        self.is_reading = True
+        self.is_writable = True
+        self.peer = ""
+
+    # What asyncio says
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        public = self._public
+        self.transport = transport
+        name = transport.get_extra_info("peername")
+        self.peer = name[0] if isinstance(name, tuple) else ""
+        transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
+        count = public.by_address.get(self.peer, 0) + 1
+        public.by_address[self.peer] = count
+        public.visitors.add(self)
+        self._deadline_s = public.now_s() + public.settings.head_s
+        settings = public.settings
+        if (
+            len(public.visitors) > settings.max_connections
+            or count > settings.max_connections_per_address
+        ):
+            self.refuse(
+                503, b"relay", "the relay has too many connections", retry_after_s=5
+            )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
+        passage, self._passage = self._passage, None
+        if passage is not None:
+            passage.visitor_gone()
+
+    def _leave(self) -> None:
+        public = self._public
+        if self in public.visitors:
+            public.visitors.discard(self)
+            count = public.by_address[self.peer] - 1
+            if count:
+                public.by_address[self.peer] = count
+            else:
+                del public.by_address[self.peer]
+            if not public.visitors:
+                public.emptied.set()
+
+    def data_received(self, data: bytes) -> None:
+        passage = self._passage
+        if passage is None:
+            if self._is_lingering:
+                return
+            self._buffer = self._buffer + data if self._buffer else data
+            self._next()
+        elif passage.wants_body:
+            self._rate_bytes += len(data)
+            passage.body(data)
+        else:
+            self._buffer += data
+            if len(self._buffer) > _MAX_AHEAD_BYTES:
+                self.stop_reading()
+
+    def eof_received(self) -> bool:
+        passage = self._passage
+        if passage is None:
+            return False
+        return passage.visitor_done()
+
+    def pause_writing(self) -> None:
+        self.is_writable = False
+
+    def resume_writing(self) -> None:
+        self.is_writable = True
+        if self._passage is not None:
+            self._passage.written()
+
+    # One request after the other
+
+    def _next(self) -> None:
+        """Begin with what the buffer holds."""
+        if self._is_next_asked:
+            return  # whoever is at it further up goes on
+        self._is_next_asked = True
+        try:
+            while self._passage is None and self._buffer and not self._is_lingering:
+                buffer = self._buffer
+                end = find_head_end(buffer)
+                if end < 0:
+                    self._check_unfinished(buffer)
+                    return
+                self._buffer = buffer[end:]
+                try:
+                    head = parse_request_head(buffer[:end])
+                except BadMessage as error:
+                    self.refuse(error.status, b"relay", error.reason)
+                    return
+                self._begin(head)
+        finally:
+            self._is_next_asked = False
+
+    def _check_unfinished(self, buffer: bytes) -> None:
+        """Refuse a head that can't become a good one, before it is whole."""
+        if len(buffer) > MAX_HEAD_BYTES:
+            self.refuse(431, b"relay", "the request's head is too large")
+            return
+        try:
+            check_unfinished_head(buffer)
+        except BadMessage as error:
+            self.refuse(error.status, b"relay", error.reason)
+
+    def _begin(self, head: RequestHead) -> None:
+        public = self._public
+        if head.path == LINK_PATH and head.upgrade == b"websocket":
+            self._hand_over(public.become_link, head)
+            return
+        domain = public.settings.domain
+        address = address_of(head.host, head.path, head.header(b"qemu-tunnel"), domain)
+        if address is None:
+            if head.path.startswith(_OWN_PREFIX):
+                self._hand_over(public.become_api, head)
+            else:
+                self.refuse(
+                    404,
+                    b"relay",
+                    f"no tunnel is meant: use <name>.{domain}, /t/<name>/ or the "
+                    "header Qemu-Tunnel",
+                    head=head,
+                )
+            return
+        self._rate_bytes, self._rate_since_s = 0, public.now_s()
+        self._passage = passage = Passage(self, public, head, address)
+        rest, self._buffer = self._buffer, b""
+        passage.begin(rest)
+
+    def _hand_over(self, become: HandOver, head: RequestHead) -> None:
+        self._leave()
+        become(self.transport, head, self._buffer, self.peer)
+
+    def request_read(self, rest: bytes) -> None:
+        """The request's body is whole; ``rest`` belongs to the next one."""
+        if rest:
+            self._buffer = rest
+
+    def answered(self, *, close: bool, is_request_whole: bool) -> None:
+        """The answer is out; go on, or close."""
+        self._passage = None
+        public = self._public
+        if not is_request_whole:
+            self._linger()
+        elif close or public.is_draining:
+            self.transport.close()
+        else:
+            self._deadline_s = public.now_s() + public.settings.idle_s
+            self.go_on_reading()
+            if self._buffer:
+                self._next()
+
+    def refuse(
+        self,
+        status: int,
+        error: bytes,
+        sentence: str,
+        *,
+        head: RequestHead | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
+        """Answer that the request can't be served, and close."""
+        self._public.counters.failed(error)
+        self.transport.write(
+            error_response(
+                status,
+                error=error,
+                sentence=sentence,
+                retry_after_s=retry_after_s,
+                version=11 if head is None else head.version,
+                close=True,
+                head_only=head is not None and head.method == b"HEAD",
+            )
+        )
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close, but not before the other end has read the answer.
+
+        Closing at once, with bytes unread, would reset the connection, and the answer
+        with it (RFC 9112, 9.6).
+        """
+        self._passage = None
+        self._buffer = b""
+        self._is_lingering = True
+        self._deadline_s = self._public.now_s() + _LINGER_S
+        self.go_on_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    def stop_reading(self) -> None:
+        """Read nothing until there is room for it."""
+        if self.is_reading:
+            self.is_reading = False
+            self.transport.pause_reading()
+
+    def go_on_reading(self) -> None:
+        """There is room again."""
+        if not self.is_reading:
+            self.is_reading = True
+            # What was read while nobody wanted it doesn't count for the rate.
+            self._rate_bytes, self._rate_since_s = 0, self._public.now_s()
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    def check(self, now_s: float) -> None:
+        """Close what takes too long: a head, a body, the next request."""
+        passage = self._passage
+        if passage is None:
+            if now_s >= self._deadline_s:
+                if self._buffer:
+                    self.refuse(408, b"relay", "the request's head took too long")
+                else:
+                    self.transport.abort()
+        elif (
+            passage.wants_body
+            and self.is_reading
+            and not passage.is_raw
+            and now_s - self._rate_since_s >= _RATE_WINDOW_S
+        ):
+            elapsed_s = now_s - self._rate_since_s
+            if self._rate_bytes < _LEAST_BYTES_PER_S * elapsed_s:
+                passage.fail(408, b"relay", "the request's body came too slowly")
+            else:
+                self._rate_bytes, self._rate_since_s = 0, now_s
+
+    def drain(self) -> None:
+        """Close as soon as no request is under way."""
+        if self._passage is None and not self._is_lingering:
+            self.transport.close()
