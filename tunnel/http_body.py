@@ -191,7 +191,7 @@ class _ChunkReader:
             self._finish(data[position : end + 2], data[end + 4 :])
             return
         held = data[position:]
-        if len(held) > MAX_TRAILER_BYTES:
+        if len(held) > MAX_TRAILER_BYTES + 1:  # with half of the empty line
             raise BadMessage(431, f"trailers are longer than {MAX_TRAILER_BYTES} bytes")
         self._held = held
 

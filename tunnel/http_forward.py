@@ -114,11 +114,11 @@ def forward_request(
 ) -> bytes:
     """Return the head that the local app gets.
 
-    ``peer`` is the address of whoever connected, ``scheme`` what it used. ``host``
-    replaces the value of ``Host``, for apps that answer to their own name only; the
-    public one stays in ``X-Forwarded-Host``. ``cut_prefix`` is taken from the target,
-    if it is there as whole segments, and goes into ``X-Forwarded-Prefix``. ``more``
-    is whole lines.
+    ``peer`` is the address that asked, ``scheme`` what it used, and ``host`` the host
+    that it asked for if this isn't the one in the head; all three are for the
+    ``X-Forwarded-*`` lines, ``Host`` itself stays. ``cut_prefix`` is taken from the
+    target, if it is there as whole segments, and goes into ``X-Forwarded-Prefix``.
+    ``more`` is whole lines.
 
     A request of HTTP/1.0 without ``Host`` stays one: as HTTP/1.1 it would be invalid.
     """
@@ -129,17 +129,12 @@ def forward_request(
         lower = name.lower()
         if lower == b"host":
             has_host = True
-            if host is not None:
-                lines = _replace(lines, name, value, host)
         elif lower.startswith(b"x-"):
             forwarded[lower] = (name, value)
         elif lower in _REQUEST_HOPS and not _passes(head, lower, value):
             lines = _cut(lines, name, value)
     if not head.options <= _OWN_OPTIONS:
         lines = _cut_named(lines, head.options)
-    if host is not None and not has_host:
-        has_host = True
-        lines += b"Host: %b\r\n" % host
 
     prefix = cut_prefix if _is_under(head.path, cut_prefix) else b""
     if prefix or (head.version == 10 and has_host) or head.target[0] != 0x2F:
@@ -149,15 +144,17 @@ def forward_request(
 
     if head.upgrade is not None:
         more = b"Connection: Upgrade\r\n" + more
-    if not forwarded and not prefix and head.host:
+    if host is None:
+        host = head.host
+    if host and not forwarded and not prefix:
         return (
             b"%bX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n"
-            b"X-Forwarded-Host: %b\r\n%b\r\n" % (lines, peer, scheme, head.host, more)
+            b"X-Forwarded-Host: %b\r\n%b\r\n" % (lines, peer, scheme, host, more)
         )
     for name, value in (
         (b"X-Forwarded-For", peer),
         (b"X-Forwarded-Proto", scheme),
-        (b"X-Forwarded-Host", head.host),
+        (b"X-Forwarded-Host", host),
         (b"X-Forwarded-Prefix", prefix),
     ):
         if value:
@@ -292,12 +289,6 @@ def _cut(lines: bytes, name: bytes, value: bytes) -> bytes:
     return lines.replace(b"\r\n%b:%b\r\n" % (name, value), b"\r\n", 1)
 
 
-def _replace(lines: bytes, name: bytes, value: bytes, new: bytes) -> bytes:
-    """Give the last line that reads so another value."""
-    before, _, after = lines.rpartition(b"\r\n%b:%b\r\n" % (name, value))
-    return b"%b\r\n%b: %b\r\n%b" % (before, name, new, after)
-
-
 def _cut_named(lines: bytes, options: frozenset[bytes]) -> bytes:
     """Cut the lines that ``Connection`` names, but for those it may not."""
     named = {
@@ -323,4 +314,6 @@ def _go_on(lines: bytes, last: Field | None, name: bytes, value: bytes) -> bytes
     earlier = last[1].strip(b" \t")
     if name != b"X-Forwarded-For" and earlier.rpartition(b",")[2].strip() == value:
         return lines
-    return _replace(lines, *last, b"%b, %b" % (earlier, value) if earlier else value)
+    before, _, after = lines.rpartition(b"\r\n%b:%b\r\n" % last)
+    values = b"%b, %b" % (earlier, value) if earlier else value
+    return b"%b\r\n%b: %b\r\n%b" % (before, last[0], values, after)

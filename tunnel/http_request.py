@@ -221,7 +221,6 @@ def parse_request_head(head: bytes) -> RequestHead:
     if host is None:
         if version == 11:
             raise BadMessage(400, "Host is missing")
-        host = b""
     elif not _is_host(host):
         raise BadMessage(400, "Host must be a name or an address, and perhaps a port")
     if method == b"CONNECT":
@@ -248,7 +247,7 @@ def parse_request_head(head: bytes) -> RequestHead:
         target,
         path,
         version,
-        host,
+        host or b"",
         length,
         coding is not None,
         keep_alive,
@@ -260,7 +259,9 @@ def parse_request_head(head: bytes) -> RequestHead:
     )
 
 
-def _read_target(method: bytes, target: bytes, host: bytes) -> tuple[bytes, bytes]:
+def _read_target(
+    method: bytes, target: bytes, host: bytes | None
+) -> tuple[bytes, bytes | None]:
     """Return path and host of a target that isn't in origin form."""
     if target == b"*":
         if method != b"OPTIONS":
@@ -272,7 +273,7 @@ def _read_target(method: bytes, target: bytes, host: bytes) -> tuple[bytes, byte
     authority, path = match.groups()
     # The target wins (RFC 9112, 3.2.2). Where it would, the app, which is shown Host,
     # and the relay, which finds the tunnel by it, had to see two different hosts.
-    if host and host.lower() != authority.lower():
+    if host is not None and host.lower() != authority.lower():
         raise BadMessage(400, "Host differs from the host in the target")
     return path or b"/", authority
 
