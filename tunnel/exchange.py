@@ -19,7 +19,16 @@ from typing import Any, Final, Literal, Protocol
 
 from tunnel.exchange_json import exchange_json
 
-__all__ = ["OVERHEAD_BYTES", "Exchange", "FailedEnd", "Keeper", "State", "Verdict"]
+__all__ = [
+    "OVERHEAD_BYTES",
+    "Exchange",
+    "FailedEnd",
+    "Keeper",
+    "State",
+    "Verdict",
+    "header_of",
+    "target_of",
+]
 
 OVERHEAD_BYTES = 600
 """What an exchange takes in memory beside its heads and bodies, roughly."""
@@ -233,10 +242,7 @@ class Exchange:
     @property
     def target(self) -> str:
         """What the request asks the app for: a path and a query, to the letter."""
-        line = self.head.partition(b"\r\n")[0].decode("latin-1")
-        target = line.partition(" ")[2].partition(" ")[0]
-        authority = _AUTHORITY.match(target)
-        return (target[authority.end() :] if authority else target) or "/"
+        return target_of(self.head)
 
     @property
     def url(self) -> str:
@@ -314,8 +320,7 @@ class Exchange:
 
     def request_header(self, name: str) -> str | None:
         """Return the first field of a name, in any case, without parsing the others."""
-        match = _pattern(name).search(self.head)
-        return match[1].decode("latin-1").strip() if match else None
+        return header_of(self.head, name)
 
     def to_json(self, *, with_bodies: bool = False) -> dict[str, Any]:
         """Render it for programs, as docs/reference/exchanges.md says.
@@ -323,6 +328,20 @@ class Exchange:
         Fields with secrets are redacted; what isn't known is left out.
         """
         return exchange_json(self, with_bodies=with_bodies)
+
+
+def target_of(head: bytes) -> str:
+    """Return a request's target; of one in absolute form what follows the authority."""
+    line = head.partition(b"\r\n")[0].decode("latin-1")
+    target = line.partition(" ")[2].partition(" ")[0]
+    authority = _AUTHORITY.match(target)
+    return (target[authority.end() :] if authority else target) or "/"
+
+
+def header_of(head: bytes, name: str) -> str | None:
+    """Return the first field of a name, in any case, without parsing the others."""
+    match = _pattern(name).search(head)
+    return match[1].decode("latin-1").strip(" \t") if match else None
 
 
 def _joined(before: bytes | bytearray, data: bytes) -> bytearray:
