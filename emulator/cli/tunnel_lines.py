@@ -48,6 +48,11 @@ _REASON_COLUMNS = 120
 
 _MAX_DETAILS = 6
 
+_BAD_GATEWAY = 502
+
+_ABNORMAL = 1006
+"""The websocket ended without a word: there is no more to say of it."""
+
 _SECRET = re.compile(
     r"([?&][^=&#]*(?:token|secret|key|passw|auth|sig|code|session)[^=&#]*=)[^&#]+",
     re.IGNORECASE,
@@ -69,20 +74,20 @@ def format_round_trip(round_trip_ms: float) -> str:
 # Requests
 
 
-def exchange_line(exchange: Exchange, style: Style, *, local_url: str) -> str:
-    """Write the line of a request that is over: when, what, the answer, how long.
-
-    ``local_url`` is where the app should be.
-    """
+def exchange_line(exchange: Exchange, style: Style) -> str:
+    """Write the line of a request that is over: when, what, the answer, how long."""
     ended_ms = exchange.started_ms + (exchange.duration_ms or 0)
-    status = "" if exchange.status is None else str(exchange.status)
+    code = exchange.status
+    if code is None and exchange.failed_end == "local":
+        code = _BAD_GATEWAY  # which the relay answers then
+    status = "" if code is None else str(code)
     if exchange.error is None:
         outcome = format_wait(exchange.duration_ms or 0)
     else:
-        outcome = _failure(exchange, local_url)
+        outcome = _failure(exchange)
     if style.color:
         time = paint(format_time(ended_ms, style.zone), dim=True)
-        status = paint(status, **status_color(exchange.status)) if status else ""
+        status = paint(status, **status_color(code)) if status else ""
         if exchange.error is not None:
             outcome = paint(outcome, fg="red")
     else:
@@ -93,14 +98,14 @@ def exchange_line(exchange: Exchange, style: Style, *, local_url: str) -> str:
     return f"{line}  {message}" if message else line
 
 
-def exchange_lines(exchange: Exchange, style: Style, *, local_url: str) -> str:
+def exchange_lines(exchange: Exchange, style: Style) -> str:
     """Write a request's line, and below it who asked, and what the verdict says."""
     received = f"{exchange.request_bytes:,} B in, {exchange.answer_bytes:,} B out"
     details = [f"from {printable(exchange.peer[:100])}, {received}"]
     verdict = exchange.verdict
     if verdict is not None:
         details += verdict.detail[:_MAX_DETAILS]
-    lines = [exchange_line(exchange, style, local_url=local_url)]
+    lines = [exchange_line(exchange, style)]
     lines += [f"{'':14}{cut(printable(text[:400]), 200)}" for text in details]
     return "\n".join(lines)
 
@@ -116,27 +121,23 @@ def _call(exchange: Exchange) -> str:
     return cut(printable(f"{exchange.method[:20]} {target}"), _CALL_COLUMNS)
 
 
-def _failure(exchange: Exchange, local_url: str) -> str:
+def _failure(exchange: Exchange) -> str:
     """Say which end failed, and how."""
     error, end = exchange.error or "", exchange.failed_end
-    if end == "local" and "refused" in error:
-        port = re.fullmatch(r"http://localhost:(\d+)", local_url)
-        where = f"on port {port[1]}" if port else f"at {local_url}"
-        return f"local refused: is anything {where}?"
     reason = cut(printable(error[:400]), _REASON_COLUMNS)
-    if end is None or error.startswith(end):
-        return reason
-    return f"{end}: {reason}"
+    return reason if end is None or error.startswith(end) else f"{end}: {reason}"
 
 
 def _message(exchange: Exchange, style: Style) -> str:
-    """Return what QStash says of itself: the message, the retry, the signature."""
+    """Return what is known of QStash's message, the retry, and the signature."""
     parts = []
     message_id = exchange.message_id
     if message_id is not None:
         message_id = cut(printable(message_id[:100]), 60)
         text = message_id if style.full_ids else short_id(message_id)
         parts.append(text + (f" retry {exchange.retried}" if exchange.retried else ""))
+    if exchange.replay_of is not None:
+        parts.append(f"replay of {exchange.replay_of}")
     verdict = exchange.verdict
     if verdict is not None:
         parts.append(_verdict(verdict, style))
@@ -144,11 +145,8 @@ def _message(exchange: Exchange, style: Style) -> str:
 
 
 def _verdict(verdict: Verdict, style: Style) -> str:
-    text, color = "signature ok", "green"
-    if not verdict.is_valid:
-        color = "yellow" if verdict.is_valid is None else "red"
-        sentence = cut(printable(verdict.sentence[:400]), _REASON_COLUMNS)
-        text = f"signature: {sentence}"
+    text = cut(printable(verdict.sentence[:400]), _REASON_COLUMNS)
+    color = {True: "green", False: "red", None: "yellow"}[verdict.is_valid]
     return paint(text, fg=color) if style.color else text
 
 
@@ -165,8 +163,12 @@ def format_connected(event: Connected) -> str:
 def format_lost(event: Lost) -> str:
     """Say that the link broke, and when the next try is."""
     reason = cut(printable(event.reason[:400]), _REASON_COLUMNS)
-    what = f"{event.code}, {reason}" if reason else str(event.code)
-    return f"connection lost ({what}), reconnecting in {_wait(event.retry_in_s)}"
+    if event.code == _ABNORMAL or not reason:
+        what = str(event.code)
+    else:
+        what = f"{event.code}, {reason}"
+    when = f" in {_wait(event.retry_in_s)}" if event.retry_in_s else ""
+    return f"connection lost ({what}), reconnecting{when}"
 
 
 def format_trying(event: Trying) -> str:

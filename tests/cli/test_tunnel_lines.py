@@ -55,8 +55,8 @@ def an_exchange(
     return exchange
 
 
-def line_of(style=PLAIN, local_url="http://localhost:3000", **details):
-    return exchange_line(an_exchange(**details), style, local_url=local_url)
+def line_of(style=PLAIN, **details):
+    return exchange_line(an_exchange(**details), style)
 
 
 # Requests
@@ -70,24 +70,25 @@ def test_a_request_that_took_long_says_so_as_people_do():
     assert line_of(took_ms=61_000).endswith("   200   1 min 1 s")
 
 
-@pytest.mark.parametrize(
-    ("local_url", "where"),
-    [
-        ("http://localhost:3000", "on port 3000"),
-        ("http://app.test:3000", "at http://app.test:3000"),
-    ],
-)
-def test_an_app_that_is_not_there_is_asked_after(local_url, where):
-    line = line_of(status=502, error="refused", failed_end="local", local_url=local_url)
+def test_an_app_that_is_not_there_is_asked_after():
+    """The visitor gets a 502, which the relay makes."""
+    error = "local refused: is anything on port 3000?"
+    line = line_of(status=None, error=error, failed_end="local")
 
-    assert line.endswith(f"/api/hook   502   local refused: is anything {where}?")
+    assert line.endswith(f"  POST /api/hook   502   {error}")
+
+
+def test_an_answer_that_breaks_off_keeps_its_status():
+    line = line_of(status=200, error="local broke off", failed_end="local")
+
+    assert line.endswith("   200   local broke off")
 
 
 @pytest.mark.parametrize(
     ("error", "failed_end", "said"),
     [
-        ("broke off", "local", "local: broke off"),
-        ("local broke off", "local", "local broke off"),
+        ("local broke off", "link", "link: local broke off"),
+        ("link was cut", "link", "link was cut"),
         ("the relay gave up", None, "the relay gave up"),
         ("reset", "link", "link: reset"),
     ],
@@ -99,7 +100,7 @@ def test_a_failure_says_which_end_failed(error, failed_end, said):
 
 
 def test_a_delivery_of_qstash_shows_message_retry_and_signature():
-    verdict = Verdict(True, "valid")
+    verdict = Verdict(True, "signature ok")
     line = line_of(headers=DELIVERY, verdict=verdict)
 
     assert line.endswith("   12 ms  msg_26hZ…9Lp2 retry 2  signature ok")
@@ -116,21 +117,28 @@ def test_the_first_delivery_is_no_retry(retried):
 
 @pytest.mark.parametrize("is_valid", [None, False])
 def test_a_signature_that_is_not_good_is_explained(is_valid):
-    line = line_of(verdict=Verdict(is_valid, "it is for another URL"))
+    line = line_of(verdict=Verdict(is_valid, "signature not valid: it has expired"))
 
-    assert line.endswith("   12 ms  signature: it is for another URL")
+    assert line.endswith("   12 ms  signature not valid: it has expired")
+
+
+def test_a_request_that_was_sent_again_says_which():
+    exchange = an_exchange()
+    exchange.replay_of = 12
+
+    assert exchange_line(exchange, PLAIN).endswith("   12 ms  replay of 12")
 
 
 def test_below_a_line_stand_who_asked_and_all_that_is_wrong():
     exchange = an_exchange(verdict=Verdict(False, "bad", ("one\x1b", "two")))
-    lines = exchange_lines(exchange, PLAIN, local_url="http://localhost:3000")
+    lines = exchange_lines(exchange, PLAIN)
 
     assert lines.splitlines()[1:] == [
         "              from 203.0.113.7, 0 B in, 0 B out",
         "              one\\x1b",
         "              two",
     ]
-    assert len(exchange_lines(an_exchange(), PLAIN, local_url="").splitlines()) == 2
+    assert len(exchange_lines(an_exchange(), PLAIN).splitlines()) == 2
 
 
 def test_a_status_is_colored_by_its_class_and_a_failure_is_red():
@@ -144,9 +152,9 @@ def test_a_status_is_colored_by_its_class_and_a_failure_is_red():
 @pytest.mark.parametrize(
     ("is_valid", "painted"),
     [
-        (True, "\x1b[32msignature ok\x1b[0m"),
-        (False, "\x1b[31msignature: s\x1b[0m"),
-        (None, "\x1b[33msignature: s\x1b[0m"),
+        (True, "\x1b[32ms\x1b[0m"),
+        (False, "\x1b[31ms\x1b[0m"),
+        (None, "\x1b[33ms\x1b[0m"),
     ],
 )
 def test_a_verdict_is_colored(is_valid, painted):
@@ -214,6 +222,12 @@ def test_a_lost_connection_says_why_and_what_comes():
     assert format_lost(Lost(1001, "the relay stops\x07", 0.1234)) == (
         "connection lost (1001, the relay stops\\x07), reconnecting in 123 ms"
     )
+
+
+def test_a_connection_that_was_lost_for_no_known_reason_gives_none():
+    lost = "connection lost (1006), reconnecting"
+
+    assert format_lost(Lost(1006, "connection lost", 0.0)) == lost
 
 
 def test_an_address_that_changed_is_shown():
