@@ -13,9 +13,9 @@ what the parameters mean to ``headers.py``.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address
+from typing import NamedTuple
 from urllib.parse import unquote, unquote_plus
 
 from emulator.core.model import Destination, DestinationKind
@@ -53,8 +53,7 @@ _HOST = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=-]+")
 _ZONE = re.compile(r"[A-Za-z0-9._~-]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """A raw request target, taken apart."""
 
     destination: str

@@ -5,7 +5,8 @@ Also the typed keys of what the application carries.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from aiohttp import web
 
@@ -31,8 +32,7 @@ RATE_LIMIT = web.AppKey("rate_limit", RateLimitSwitch)
 IGNORED_HEADERS = web.AppKey("ignored_headers", IgnoredHeaders)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """An authenticated call of QStash's API."""
 
     request: web.Request
@@ -43,7 +43,7 @@ class Call:
     target: str
     """The raw request target: path and query as they arrived."""
 
-    names: dict[str, str]
+    names: Mapping[str, str]
     """What stands in the path's variable places, decoded; a destination is raw."""
 
     token_is_header: bool

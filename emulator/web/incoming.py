@@ -68,6 +68,12 @@ async def read_body(request: web.Request, limit_bytes: int = _MAX_BODY_BYTES) ->
     if (request.content_length or 0) > limit_bytes:
         raise TooLarge(limit_bytes)
     content = request.content
+    if content.is_eof():
+        # It arrived with the head, as most do: aiohttp holds all of it.
+        body = content.read_nowait()
+        if len(body) > limit_bytes:
+            raise TooLarge(limit_bytes)
+        return body
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -124,7 +130,7 @@ def headers_of(call: Call) -> tuple[tuple[str, str], ...]:
     items = call.request.headers.items()
     if not call.token_is_header:
         return tuple(items)
-    return tuple(pair for pair in items if pair[0].lower() != "authorization")
+    return tuple([pair for pair in items if pair[0].lower() != "authorization"])
 
 
 def parameters_of(call: Call) -> dict[str, list[str]]:
