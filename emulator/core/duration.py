@@ -19,6 +19,7 @@ What a duration is for, and which plan allows how much, isn't decided here.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 __all__ = [
     "MAX_DURATION_MS",
@@ -119,6 +120,7 @@ def parse_go_duration_ms(text: str) -> int | None:
     return -duration_ms if text.startswith("-") else duration_ms
 
 
+@lru_cache(maxsize=256)
 def _total_ms(text: str, term: re.Pattern[str]) -> int | None:
     """Add up a row of terms, or return ``None`` if the text is anything else.
 

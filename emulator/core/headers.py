@@ -96,11 +96,11 @@ class ScheduleRequest:
 
 def has_cron(incoming: Incoming) -> bool:
     """Whether a request to publish creates a schedule instead (SCH-3, PUB-44)."""
-    return any(
-        name.lower() == "upstash-cron" and value.strip(" \t")
-        for headers in (incoming.headers, incoming.parameters)
-        for name, value in headers
-    )
+    for headers in (incoming.headers, incoming.parameters):
+        for name, value in headers:
+            if name.lower() == "upstash-cron" and value.strip(" \t"):
+                return True
+    return False
 
 
 def parse_schedule(

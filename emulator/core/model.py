@@ -354,7 +354,10 @@ class LogEntry(NamedTuple):
     @property
     def body_bytes(self) -> int:
         """How long the bodies are that it shows: the message's, and the answer's."""
-        return _body_bytes(self.message, self.outcome)
+        body_bytes = len(self.message.body)
+        if self.outcome is None:
+            return body_bytes
+        return body_bytes + _answer_bytes(self.outcome)
 
 
 class DlqEntry(NamedTuple):
@@ -373,12 +376,11 @@ class DlqEntry(NamedTuple):
     @property
     def body_bytes(self) -> int:
         """How long the bodies are that it shows: the message's, and the answer's."""
-        return _body_bytes(self.message, self.outcome)
+        return len(self.message.body) + _answer_bytes(self.outcome)
 
 
-def _body_bytes(message: Message, outcome: Outcome | None) -> int:
-    answer = len(outcome.body) if isinstance(outcome, Responded) else 0
-    return len(message.body) + answer
+def _answer_bytes(outcome: Outcome) -> int:
+    return len(outcome.body) if isinstance(outcome, Responded) else 0
 
 
 class Deduplication(NamedTuple):

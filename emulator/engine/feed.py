@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
 from types import TracebackType
+from typing import NamedTuple
 
 from emulator.core.model import LogEntry
 
@@ -24,8 +24,7 @@ _MAX_BODY_BYTES = 1 << 26
 """Of what waits for one listener, and of what is kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class FeedItem:
+class FeedItem(NamedTuple):
     """A log entry, numbered over all users of the emulator."""
 
     sequence: int
