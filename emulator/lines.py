@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unicodedata import combining, east_asian_width
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ _STATE_COLORS: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Line(NamedTuple):
     """What a line says of a log entry."""
 
     time_ms: int
@@ -103,26 +102,25 @@ class Style:
 
 def line_of_entry(entry: LogEntry) -> Line:
     """Take from a log entry what its line says."""
-    from emulator.core.model import Responded, State
-
     message, outcome = entry.message, entry.outcome
-    response = outcome if isinstance(outcome, Responded) else None
-    failed = entry.state is State.ERROR
-    flow = message.options.flow_control
+    options = message.options
+    flow = options.flow_control
+    state = entry.state.value
     return Line(
         time_ms=entry.time_ms,
-        state=entry.state.value,
+        state=state,
         message_id=message.message_id,
-        method=message.options.method,
+        method=options.method,
         url=message.url,
-        max_retries=message.options.max_retries,
+        max_retries=options.max_retries,
         retried=entry.retried,
         next_delivery_ms=entry.next_delivery_ms,
-        status=None if response is None else response.status,
+        # Only an answer has them; asking for its type would import the model.
+        status=getattr(outcome, "status", None),
         duration_ms=entry.duration_ms,
-        error=None if outcome is None or not failed else outcome.error,
-        response_body=b"" if response is None else response.body,
-        is_redacted=message.options.redaction is not None,
+        error=None if outcome is None or state != "ERROR" else outcome.error,
+        response_body=getattr(outcome, "body", b""),
+        is_redacted=options.redaction is not None,
         dlq_id=entry.dlq_id,
         callback_of=message.callback_of,
         origin=_origin(
@@ -291,6 +289,8 @@ def _excerpt(line: Line, took: str) -> str:
 def _origin(
     queue: str | None, url_group: str | None, schedule: str | None, key: str | None
 ) -> str:
+    if not (queue or url_group or schedule or key):
+        return ""  # as most are
     parts = (
         ("queue", queue),
         ("URL group", url_group),

@@ -1,7 +1,6 @@
 """emulator/lines.py: the log's lines, and the texts in them."""
 
 from base64 import b64encode
-from dataclasses import replace
 from datetime import UTC, timedelta, timezone
 from unicodedata import combining
 
@@ -75,7 +74,7 @@ def test_the_time_is_shown_in_the_given_zone():
 
 
 def test_a_year_that_no_calendar_knows_is_shown_as_milliseconds():
-    far = replace(line_of_entry(an_entry(State.ACTIVE)), time_ms=2**53 - 1)
+    far = line_of_entry(an_entry(State.ACTIVE))._replace(time_ms=2**53 - 1)
 
     assert format_line(far, PLAIN).startswith("9007199254740991  ACTIVE")
 
