@@ -26,6 +26,7 @@ __all__ = [
     "Keeper",
     "State",
     "Verdict",
+    "fields_of",
     "header_of",
     "target_of",
 ]
@@ -252,7 +253,7 @@ class Exchange:
     @property
     def request_headers(self) -> list[tuple[str, str]]:
         """The fields as they came: order, case, repeats. One character is one byte."""
-        return _fields(self.head)
+        return fields_of(self.head)
 
     @property
     def status(self) -> int | None:
@@ -263,7 +264,7 @@ class Exchange:
     @property
     def answer_headers(self) -> list[tuple[str, str]]:
         """As ``request_headers``."""
-        return _fields(self._answer_head)
+        return fields_of(self._answer_head)
 
     @property
     def request_body(self) -> bytes:
@@ -330,6 +331,16 @@ class Exchange:
         return exchange_json(self, with_bodies=with_bodies)
 
 
+def fields_of(head: bytes) -> list[tuple[str, str]]:
+    """Return a head's fields as they came. One character is one byte."""
+    fields = []
+    for line in head.decode("latin-1").split("\r\n")[1:]:
+        name, colon, value = line.partition(":")
+        if colon:
+            fields.append((name, value.strip(" \t")))
+    return fields
+
+
 def target_of(head: bytes) -> str:
     """Return a request's target; of one in absolute form what follows the authority."""
     line = head.partition(b"\r\n")[0].decode("latin-1")
@@ -355,12 +366,3 @@ def _joined(before: bytes | bytearray, data: bytes) -> bytearray:
 def _pattern(name: str) -> re.Pattern[bytes]:
     escaped = re.escape(name.encode("latin-1"))
     return re.compile(rb"\r\n" + escaped + rb":([^\r\n]*)", re.IGNORECASE)
-
-
-def _fields(head: bytes) -> list[tuple[str, str]]:
-    fields = []
-    for line in head.decode("latin-1").split("\r\n")[1:]:
-        name, colon, value = line.partition(":")
-        if colon:
-            fields.append((name, value.strip(" \t")))
-    return fields

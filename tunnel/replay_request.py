@@ -125,7 +125,7 @@ def build_request(
     if public_url is not None:
         host = urlsplit(prefix).netloc
         fields = _edited(fields, [("Host", host), *_forwarded(prefix)])
-    fields = _edited(fields, edits.headers)
+    fields = [field for field in _edited(fields, edits.headers) if field[1] != REDACTED]
     if sign is not None:
         fields = [
             (name, sign(body=body, url=prefix + target, former=value))
@@ -158,7 +158,7 @@ def _end_to_end(headers: Iterable[tuple[str, str]], body_bytes: int) -> Fields:
             if not has_length:
                 fields.append(("Content-Length", str(body_bytes)))
             has_length = True
-        elif lower not in _FRAMING and value != REDACTED:
+        elif lower not in _FRAMING:
             fields.append((name, value))
     if body_bytes and not has_length:
         fields.append(("Content-Length", str(body_bytes)))

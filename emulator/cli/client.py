@@ -85,12 +85,19 @@ def ask_health(url: str, *, timeout_s: float) -> dict[str, Any] | None:
             return None
 
 
-def call(url: str, method: str, target: str, **details: Any) -> HTTPResponse:
-    """Call a running emulator's API; ``target`` goes out as it is.
+def call(
+    url: str,
+    method: str,
+    target: str,
+    *,
+    start_command: str = "qemu start",
+    **details: Any,
+) -> HTTPResponse:
+    """Call a running emulator's API, or a tunnel's; ``target`` goes out as it is.
 
-    ``details`` are ``headers``, pairs, and ``body``. Raises ``Refused`` for an answer
-    that isn't a good one, and ``CliError`` if there is none. The response has to be
-    closed.
+    ``details`` are ``headers``, pairs, ``body`` and ``timeout_s``. Raises ``Refused``
+    for an answer that isn't a good one, and ``CliError`` if there is none: then
+    ``start_command`` is the advice. The response has to be closed.
     """
     from http.client import HTTPException
 
@@ -98,7 +105,7 @@ def call(url: str, method: str, target: str, **details: Any) -> HTTPResponse:
         response = _request(url, method, target, **details)
     except ConnectionRefusedError as error:
         fact = f"nothing is listening at {printable(url)}"
-        raise CliError(fact, "Start it: qemu start") from error
+        raise CliError(fact, f"Start it: {start_command}") from error
     except (OSError, HTTPException, ValueError) as error:
         reason = printable(str(error) or type(error).__name__)
         raise CliError(f"can't call {printable(url)}: {reason}") from error
