@@ -9,7 +9,7 @@ often it may (``rate.py``). Decides nothing itself.
 from __future__ import annotations
 
 from tunnel.basic_auth import BasicAuth
-from tunnel.forwarded import Origin, forwarded
+from tunnel.forwarded import Origin, TrustedProxies, forwarded
 from tunnel.grant import ANYTHING, Grant
 from tunnel.keys import PublicKey, parse_public_key
 from tunnel.networks import Network, parse_networks
@@ -28,6 +28,7 @@ __all__ = [
     "Refusal",
     "TokenBucket",
     "TokenRefused",
+    "TrustedProxies",
     "Verifier",
     "forwarded",
     "make_policy",

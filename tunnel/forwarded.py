@@ -15,10 +15,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from tunnel.networks import Address, Network, is_within, parse_address
 
-__all__ = ["UNKNOWN", "Origin", "forwarded"]
+__all__ = ["UNKNOWN", "Origin", "TrustedProxies", "forwarded"]
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 UNKNOWN = "unknown"
 """RFC 7239's own word (6.2)."""
@@ -44,6 +48,13 @@ _HOST = re.compile(
 )
 _MAX_HOST_BYTES = 260
 
+_FIELDS = re.compile(
+    rb"\r\n(forwarded|x-forwarded-(?:for|proto|host)):([^\r\n]*)", re.IGNORECASE
+)
+
+_MAX_REMEMBERED = 4096
+_MAX_REMEMBERED_BYTES = 512
+
 _NAMES = frozenset(
     {b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"}
 )
@@ -63,6 +74,43 @@ class Origin:
 
     host: bytes | None = None
     """The host that the visitor asked for, as ``scheme``."""
+
+
+class TrustedProxies:
+    """Our own proxies. Remembers what it has found out: visitors come again."""
+
+    def __init__(self, networks: tuple[Network, ...]) -> None:
+        self.networks = networks
+        self._trusted: dict[str, bool] = {}
+        self._origins: dict[tuple[str, tuple[tuple[bytes, bytes], ...]], Origin] = {}
+
+    def origin(self, head: bytes, peer: str) -> Origin:
+        """Say where a request comes from, as ``forwarded`` does.
+
+        ``head`` is as it arrived and has been found valid; ``peer`` the connection's
+        other end.
+        """
+        is_trusted = self._trusted.get(peer)
+        if is_trusted is None:
+            address = parse_address(peer)
+            is_trusted = address is not None and is_within(address, self.networks)
+            _remember(self._trusted, peer, is_trusted)
+        if not is_trusted:
+            return Origin(peer)
+
+        fields = tuple(_FIELDS.findall(head))
+        origin = self._origins.get((peer, fields))
+        if origin is None:
+            origin = forwarded(fields, peer, self.networks)
+            if sum(len(value) for _, value in fields) <= _MAX_REMEMBERED_BYTES:
+                _remember(self._origins, (peer, fields), origin)
+        return origin
+
+
+def _remember(memory: dict[K, V], key: K, value: V) -> None:
+    if len(memory) >= _MAX_REMEMBERED:
+        memory.clear()
+    memory[key] = value
 
 
 def forwarded(

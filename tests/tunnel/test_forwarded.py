@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunnel.forwarded import MAX_ELEMENTS, UNKNOWN, Origin, forwarded
+from tunnel.forwarded import (
+    MAX_ELEMENTS,
+    UNKNOWN,
+    Origin,
+    TrustedProxies,
+    forwarded,
+)
 from tunnel.networks import parse_address, parse_networks
 
 OURS = parse_networks(["10.0.0.0/8", "fd00::/8"], "trusted_proxies")
@@ -258,6 +264,60 @@ def test_whatever_the_fields_say_the_origin_is_clean(fields):
     assert found.client == UNKNOWN or parse_address(found.client) is not None
     assert found.scheme in (None, "http", "https")
     assert found.host is None or not set(found.host) & set(b" \r\n\t,;/@\"'<>\\")
+
+
+# Of whole heads
+
+
+def a_head(*fields):
+    return "\r\n".join(["GET / HTTP/1.1", "Host: a", *fields, "", ""]).encode("latin-1")
+
+
+def test_a_head_is_searched_for_what_proxies_say():
+    proxies = TrustedProxies(OURS)
+    head = a_head("x-forwarded-FOR:203.0.113.7 \t", "X-Forwarded-Proto:  https")
+
+    for _ in range(2):  # the second time from memory
+        assert proxies.origin(head, PROXY) == Origin(VISITOR, "https")
+        assert proxies.origin(head, "192.0.2.1") == Origin("192.0.2.1")
+    assert proxies.origin(a_head(), PROXY) == Origin(PROXY)
+
+
+def test_only_whole_field_names_count():
+    head = a_head(
+        "X-X-Forwarded-For: 1.1.1.1",
+        "X-Forwarded-For2: 1.1.1.1",
+        "Referer: X-Forwarded-For: 1.1.1.1",
+        "Not-Forwarded: for=1.1.1.1",
+    )
+
+    assert TrustedProxies(OURS).origin(head, PROXY) == Origin(PROXY)
+
+
+def test_what_is_remembered_is_bounded_in_number_and_bytes():
+    proxies = TrustedProxies(OURS)
+    for number in range(5000):
+        visitor = f"198.18.{number // 256}.{number % 256}"
+        head = a_head(f"X-Forwarded-For: {visitor}")
+        assert proxies.origin(head, PROXY).client == visitor
+        proxies.origin(head, visitor)
+    long = a_head("X-Forwarded-For: " + " " * 1000 + VISITOR)
+    before = len(proxies._origins)
+
+    assert proxies.origin(long, PROXY).client == VISITOR
+    assert len(proxies._origins) == before < 5000
+    assert len(proxies._trusted) < 5000
+
+
+@given(st.lists(st.tuples(names, values), max_size=4))
+def test_a_head_is_read_like_its_fields(fields):
+    clean = [
+        (name, "".join(c for c in value if c not in "\r\n")) for name, value in fields
+    ]
+    head = a_head(*(f"{name}: {value}" for name, value in clean))
+    pairs = [(name.encode(), value.encode("latin-1")) for name, value in clean]
+
+    assert TrustedProxies(OURS).origin(head, PROXY) == forwarded(pairs, PROXY, OURS)
 
 
 @given(values)
