@@ -73,8 +73,8 @@ class LocalConnection(asyncio.Protocol):
         self.uses = 0
         """How many requests it has taken."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    # No assertion narrows the type: uvloop's transports are of no asyncio class.
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
         transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
         self._server.connections.add(self)
