@@ -13,14 +13,13 @@ from __future__ import annotations
 import re
 
 from tunnel.http_grammar import (
-    FIELD_LINE,
+    FIELD_LINES,
     MAX_HEAD_BYTES,
     NO_OPTIONS,
     TOKEN_CHARACTER,
     BadMessage,
     Field,
     check_coding,
-    check_number_of_lines,
     does_last,
     field_problem,
     first_value,
@@ -42,7 +41,7 @@ _request = re.compile(
     rb"(%b{1,%d}+) "
     % (TOKEN_CHARACTER, MAX_METHOD_CHARACTERS)
     + rb"((/[!\x22\x24-\x3e\x40-\x7e]*+)(?:\?[!\x22\x24-\x7e]*+)?+|[!\x22\x24-\x7e]++) "
-    rb"HTTP/1\.([01])\r\n(?:" + FIELD_LINE + rb")*+\r\n"
+    rb"HTTP/1\.([01])\r\n" + FIELD_LINES + rb"\r\n"
 ).fullmatch
 
 # With an underscore, the names of framing fields are the same to CGI and WSGI.
@@ -182,7 +181,6 @@ def parse_request_head(head: bytes) -> RequestHead:
         if head.startswith(b"\r\n") and not head.startswith(b"\r", 2):
             return parse_request_head(head[2:])
         raise _request_problem(head)
-    check_number_of_lines(head)
 
     method, target, path, minor = match.groups()
     version = 11 if minor == b"1" else 10

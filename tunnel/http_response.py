@@ -10,13 +10,12 @@ from __future__ import annotations
 import re
 
 from tunnel.http_grammar import (
-    FIELD_LINE,
+    FIELD_LINES,
     MAX_HEAD_BYTES,
     NO_OPTIONS,
     BadMessage,
     Field,
     check_coding,
-    check_number_of_lines,
     does_last,
     field_problem,
     first_value,
@@ -32,7 +31,8 @@ __all__ = ["ResponseHead", "parse_response_head"]
 # Many servers leave out the second blank with the phrase.
 _response = re.compile(
     rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [^\x00-\x08\x0a-\x1f\x7f]*+)?+\r\n"
-    rb"(?:" + FIELD_LINE + rb")*+\r\n"
+    + FIELD_LINES
+    + rb"\r\n"
 ).fullmatch
 
 _response_marks = re.compile(
@@ -137,7 +137,6 @@ def parse_response_head(head: bytes, method: bytes) -> ResponseHead:
     match = _response(head) if len(head) <= MAX_HEAD_BYTES else None
     if match is None:
         raise _response_problem(head)
-    check_number_of_lines(head)
 
     minor, digits = match.groups()
     version = 11 if minor == b"1" else 10

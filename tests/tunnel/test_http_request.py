@@ -194,6 +194,8 @@ def test_a_head_has_bounds():
     assert len(parse_request_head(longest).raw) == MAX_HEAD_BYTES
     assert refusal(longest.replace(b"A: ", b"A:  "))[0] == 431
     assert refusal(head_of(b"GET / HTTP/1.1", HOST, *[b"A: a"] * MAX_HEADERS))[0] == 431
+    most = head_of(b"GET / HTTP/1.1", HOST, *[b"A: a"] * (MAX_HEADERS - 1))
+    assert len(parse_request_head(most).headers) == MAX_HEADERS
 
 
 # Host
