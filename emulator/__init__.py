@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from emulator.settings import Settings
     from emulator.verification import explain
 
-    __version__: str
-
 __all__ = ["Emulator", "Settings", "VirtualClock", "__version__", "explain"]
+
+__version__ = "0.1.0"
+"""Also in ``pyproject.toml``: asking the installed distribution takes 6 ms."""
 
 _HOMES = {
     "Emulator": "emulator.emulator",
@@ -23,10 +24,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    from importlib import import_module, metadata
-
-    if name == "__version__":
-        return metadata.version("qstash-qemu")
     if name in _HOMES:
+        from importlib import import_module
+
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,9 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_the_version_is_that_of_the_distribution():
-    assert emulator.__version__.split(".")[:2] == ["0", "1"]
+    pyproject = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())
+
+    assert emulator.__version__ == pyproject["project"]["version"]
 
 
 def test_importing_the_package_loads_no_third_party():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import IO, TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Stop",
     "cannot_write",
+    "collector_paused",
     "configure_logging",
     "give_up_if_broken",
     "heed_reader",
@@ -120,6 +122,21 @@ def heed_reader(stream: IO[str] | None, ask: Callable[[Stop], None]) -> None:
     loop.add_reader(number, gone)
 
 
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Collect no garbage in the block, unless ``spare_the_collector`` ends that.
+
+    To start makes none: what imports make stays.
+    """
+    import gc
+
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def spare_the_collector() -> None:
     """Make garbage collections rare: this process serves, and messages wait in it.
 
@@ -132,6 +149,7 @@ def spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
+    gc.enable()
 
 
 def is_unwritable(error: OSError) -> bool:

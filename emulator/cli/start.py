@@ -29,6 +29,7 @@ from emulator.cli.output import Writer, plural, wants_color
 from emulator.cli.process import (
     Stop,
     cannot_write,
+    collector_paused,
     configure_logging,
     give_up_if_broken,
     heed_reader,
@@ -261,6 +262,7 @@ async def _stop(
 
 
 @click.pass_context
+@collector_paused()
 def _run(ctx: click.Context, /, **options: Any) -> None:
     is_dev = ctx.info_name == "dev"
     parent_pid = os.getppid() if options.get("stop_with_parent") else None

@@ -7,13 +7,10 @@ time, by the clock that dates signatures, and the keys of every user.
 from __future__ import annotations
 
 from base64 import b64decode
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from emulator.core import explain as rules
-from emulator.core.explain_text import explanation_json
 from emulator.engine.clock import real_now_ms
 from emulator.errors import InvalidBody
 from emulator.web.call import SETTINGS, TENANTS
@@ -31,8 +28,7 @@ _FORM = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
+class _Order(NamedTuple):
     """What is to be verified."""
 
     signature: str
@@ -46,6 +42,10 @@ async def verify(request: web.Request) -> web.Response:
     Where several could be meant, the user is the one whose key signed; a key from
     before a rotation is known as well.
     """
+    # Of no use until somebody asks, and 3 ms of the time until the first answer.
+    from emulator.core import explain as rules
+    from emulator.core.explain_text import explanation_json
+
     order = _parse_order(await read_object(request, _MAX_JSON_BYTES))
     engines = request.app[TENANTS].engines
     users = {engine.user: engine.keys for engine in engines}

@@ -13,6 +13,7 @@ import pytest
 from emulator.cli.process import (
     Stop,
     cannot_write,
+    collector_paused,
     configure_logging,
     give_up_if_broken,
     heed_reader,
@@ -198,6 +199,24 @@ def restored_collector():
     yield
     gc.unfreeze()
     gc.set_threshold(*threshold)
+
+
+def test_no_garbage_is_collected_in_a_pause_until_it_is_asked_to_be_rare(
+    restored_collector,
+):
+    with collector_paused():
+        paused = gc.isenabled()
+        spare_the_collector()
+        spared = gc.isenabled()
+
+    assert (paused, spared, gc.isenabled()) == (False, True, True)
+
+
+def test_a_pause_ends_with_an_error():
+    with pytest.raises(KeyError), collector_paused():
+        raise KeyError
+
+    assert gc.isenabled()
 
 
 def test_what_has_been_imported_is_not_looked_at_again(restored_collector):
