@@ -10,11 +10,28 @@ from emulator.engine.ports import Entropy
 __all__ = ["SeededEntropy", "SystemEntropy"]
 
 
+_POOL_BYTES = 4096
+
+
 class SystemEntropy(Entropy):
-    """Bytes that nobody can foretell."""
+    """Bytes that nobody can foretell.
+
+    The system is asked for many at once, as each asking costs more than an id's making.
+    None is given out twice, unless a process that has one is forked.
+    """
+
+    def __init__(self) -> None:
+        self._pool = b""
+        self._used = 0
 
     def token_bytes(self, count: int) -> bytes:
-        return os.urandom(count)
+        start = self._used
+        end = start + count
+        if end > len(self._pool):
+            self._pool = os.urandom(max(_POOL_BYTES, count))
+            start, end = 0, count
+        self._used = end
+        return self._pool[start:end]
 
 
 class SeededEntropy(Entropy):
