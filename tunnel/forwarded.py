@@ -21,8 +21,8 @@ from tunnel.networks import Address, Network, is_within, parse_address
 
 __all__ = ["UNKNOWN", "Origin", "TrustedProxies", "forwarded"]
 
-K = TypeVar("K")
-V = TypeVar("V")
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 UNKNOWN = "unknown"
 """RFC 7239's own word (6.2)."""
@@ -47,6 +47,8 @@ _HOST = re.compile(
     rb"(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
 )
 _MAX_HOST_BYTES = 260
+
+_MAX_FORWARDED_BYTES = 8192
 
 _FIELDS = re.compile(
     rb"\r\n(forwarded|x-forwarded-(?:for|proto|host)):([^\r\n]*)", re.IGNORECASE
@@ -107,7 +109,7 @@ class TrustedProxies:
         return origin
 
 
-def _remember(memory: dict[K, V], key: K, value: V) -> None:
+def _remember(memory: dict[_K, _V], key: _K, value: _V) -> None:
     if len(memory) >= _MAX_REMEMBERED:
         memory.clear()
     memory[key] = value
@@ -220,7 +222,9 @@ def _of_hop(values: list[bytes], hops: int) -> bytes | None:
 
 
 def _parse_forwarded(data: bytes) -> list[dict[bytes, bytes]] | None:
-    """Return the elements of ``Forwarded``; ``None`` if a part of it is malformed."""
+    """Return the elements of ``Forwarded``; ``None`` if it is malformed or too long."""
+    if len(data) > _MAX_FORWARDED_BYTES:
+        return None
     elements: list[dict[bytes, bytes]] = []
     element: dict[bytes, bytes] = {}
     position = 0

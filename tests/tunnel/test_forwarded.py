@@ -201,9 +201,14 @@ def test_a_malformed_forwarded_makes_the_visitor_unknown(value):
 
 
 def test_spaces_without_end_are_read_once():
-    value = "for=1.1.1.1" + " " * 60_000 + "x"
+    for spaces in (8000, 60_000):
+        value = "for=1.1.1.1" + " " * spaces + "x"
 
-    assert origin(f"Forwarded: {value}") == Origin(UNKNOWN)
+        assert origin(f"Forwarded: {value}") == Origin(UNKNOWN)
+
+
+def test_a_forwarded_longer_than_any_is_not_read():
+    assert origin(f"Forwarded: for={VISITOR};" + " " * 9000) == Origin(UNKNOWN)
 
 
 # Both

@@ -7,6 +7,8 @@ import logging
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.tunnel.token_material import NOW_S, a_token, jwk
 from tunnel import jwks as jwks_module
@@ -238,3 +240,13 @@ def test_a_url_that_keys_cannot_be_trusted_from_is_refused(url):
 
     assert caught.value.setting == "jwks_url"
     assert "secret" not in str(caught.value)
+
+
+@given(st.text(max_size=40) | st.text("htps:/.@[]1%a", max_size=30))
+def test_no_url_raises_anything_else(text):
+    for url in (text, f"https://{text}"):
+        try:
+            check_jwks_url(url)
+        except SettingsRefused:
+            continue
+        assert url.partition(":")[0].lower() in ("http", "https")

@@ -151,6 +151,15 @@ def test_what_is_no_set_with_keys_is_refused(data, reason):
     assert reason in str(caught.value)
 
 
+@given(st.binary(max_size=80))
+def test_no_file_and_no_answer_raises_anything_else(data):
+    pem = b"-----BEGIN PUBLIC KEY-----\n" + data + b"\n-----END PUBLIC KEY-----"
+    with pytest.raises(SettingsRefused):
+        parse_public_key(pem)
+    with pytest.raises(SettingsRefused):
+        parse_jwks(data)
+
+
 values = st.none() | st.integers() | st.text(max_size=50) | st.lists(st.text())
 members = st.fixed_dictionaries(
     {"kty": st.sampled_from(["RSA", "EC", "OKP", "oct"]) | values},
