@@ -11,13 +11,15 @@ if TYPE_CHECKING:
     from emulator.testing.answers import Answer
     from emulator.testing.endpoints import Endpoint
     from emulator.testing.qemu import Qemu
+    from emulator.testing.replays import ReplayedRequest
 
-__all__ = ["Answer", "Endpoint", "Qemu"]
+__all__ = ["Answer", "Endpoint", "Qemu", "ReplayedRequest"]
 
 _HOMES = {
     "Answer": "emulator.testing.answers",
     "Endpoint": "emulator.testing.endpoints",
     "Qemu": "emulator.testing.qemu",
+    "ReplayedRequest": "emulator.testing.replays",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emulator.core import ids
@@ -12,6 +13,7 @@ from emulator.core.forgery import Variant, sign_variant
 from emulator.engine.entropy import SystemEntropy
 from emulator.testing.answers import UNSET, script
 from emulator.testing.instants import Duration, parse_duration
+from emulator.testing.replays import ReplayedRequest, replay_recording
 
 if TYPE_CHECKING:
     from emulator.testing.apps import AppError
@@ -78,6 +80,27 @@ class Destinations(ABC):
             raise TypeError("mount() takes one app: mount(url, app), asgi= or wsgi=")
         kind = None if app is not None else asgi is not None
         return self._running.mounts.mount(url, given[0], asgi=kind)
+
+    def replay(
+        self,
+        recording: str | Path,
+        to: str | None = None,
+        *,
+        within: Duration = "30s",
+    ) -> list[ReplayedRequest]:
+        """Send an app what ``qemu tunnel --record`` has recorded, in order.
+
+        ``to`` is the app's origin: a mounted one, or a server's URL. Requests are
+        signed anew for it, as if QStash had called there; without ``to``, for the
+        recorded URL, at which an app must be mounted. ``within`` is how long each
+        answer may take in real time. Raises ``ValueError`` for what is no recording,
+        or can't be sent.
+        """
+        return self._running.run(
+            replay_recording(
+                self._running, recording, to, timeout_s=parse_duration(within) / 1000
+            )
+        )
 
     @property
     def app_errors(self) -> list[AppError]:

@@ -59,6 +59,10 @@ class Mounts(Transport):
             former.stop()
         return url.rstrip("/")
 
+    def is_mounted(self, url: str) -> bool:
+        """Whether an app answers for the origin of a URL."""
+        return _origin(url) in self._apps
+
     def delivery_of(self, message_id: str) -> asyncio.Future[Any] | None:
         """Return the delivery of a message that is under way."""
         return self._deliveries.get(message_id)
