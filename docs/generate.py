@@ -264,6 +264,11 @@ def command_line() -> str:
                 name, [], parent=ctx, resilient_parsing=True
             ) as command_ctx:
                 lines += _command(command, command_ctx)
+            for part in getattr(command, "parts", ()):
+                with command.make_context(
+                    name, [part], parent=ctx, resilient_parsing=True
+                ) as part_ctx:
+                    lines += _command(part_ctx.command, part_ctx)
     return "\n".join(lines)
 
 

@@ -26,6 +26,8 @@ __all__ = ["HelpfulCommand", "QemuGroup", "cli", "completion", "main"]
 _MODULES = {
     "start": "start",
     "dev": "start",
+    "tunnel": "tunnel",
+    "relay": "relay",
     "env": "env",
     "publish": "publish",
     "logs": "logs",

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from emulator.core.reroute import Route
 
 from emulator.errors import shown
@@ -22,6 +24,7 @@ __all__ = [
     "RouteType",
     "SizeType",
     "StateType",
+    "TargetType",
     "WholeNumber",
 ]
 
@@ -198,3 +201,35 @@ class RouteType(_ListedType):
             return parse_route(value)
         except ValueError as error:
             self.fail(str(error))
+
+
+class TargetType(click.ParamType):  # type: ignore[type-arg]
+    """A local port, or a URL; becomes a number, or stays a text.
+
+    ``instead`` are words that may stand in its place: they complete.
+    """
+
+    name = "target"
+
+    def __init__(self, *, instead: Sequence[str] = ()) -> None:
+        self._instead = tuple(instead)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        """Return the port, or the URL. What either may be, isn't decided here."""
+        text = str(value)
+        if text.isascii() and text.isdigit() and len(text) <= 5:
+            return int(text)
+        if "://" in text:
+            return text
+        self.fail(f"{shown(text)} is neither a port nor a URL like http://app.test")
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Complete the words that may stand in its place."""
+        from click.shell_completion import CompletionItem
+
+        words = (word for word in self._instead if word.startswith(incomplete))
+        return [CompletionItem(word) for word in words]

@@ -83,7 +83,7 @@ class Screen(Streams):
             line = line_of_entry(item.entry)
             is_shown = self._verbose or line.state not in ONLY_VERBOSE
             if is_shown and not self.json_lines:
-                lines.append(format_line(line, self._style))
+                lines.append(format_line(line, self.style))
             remedy = self._remedies.remedy(line, hint_for(item.entry))
             if remedy:
                 lines.append(remedy)

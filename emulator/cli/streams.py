@@ -34,7 +34,7 @@ class Streams:
         quiet: bool = False,
     ) -> None:
         self._writer = writer
-        self._style = style
+        self.style = style
         people = stderr if json_lines else stdout
         self._people = None if quiet else people
         self._programs = stdout if json_lines else None
@@ -65,8 +65,8 @@ class Streams:
 
     def line_beside(self, time_ms: int, text: str, *, color: str = "") -> str:
         """Write a line that isn't a log entry's, with its time where theirs is."""
-        time = format_time(time_ms, self._style.zone)
-        if not self._style.color:
+        time = format_time(time_ms, self.style.zone)
+        if not self.style.color:
             return f"{time}  {text}"
         import click
 

@@ -14,6 +14,8 @@ from emulator.cli import cli, main
 COMMANDS = [
     "start",
     "dev",
+    "tunnel",
+    "relay",
     "env",
     "publish",
     "logs",
