@@ -78,7 +78,7 @@ LAYERS = (
     *(
         Layer(
             files=f"transport/{name}.py",
-            may=("emulator.core", "emulator.transport", "yarl"),
+            may=("emulator.core", "emulator.transport"),
             standard=PURE,
         )
         for name in ("request", "head", "response")
@@ -102,6 +102,16 @@ LAYERS = (
     Layer(
         files="transport/tls.py",
         may=("emulator.core", "emulator.transport", "aiohttp", "multidict", "yarl"),
+    ),
+    Layer(
+        files="journal/**/*.py",
+        may=(
+            "emulator.errors",
+            "emulator.core",
+            "emulator.engine.persistence",
+            "emulator.engine.ports",
+            "emulator.journal",
+        ),
     ),
     Layer(
         files="web/**/*.py",
@@ -130,6 +140,7 @@ LAYERS = (
             "emulator.settings",
             "emulator.core",
             "emulator.engine",
+            "emulator.journal",
             "emulator.transport",
             "emulator.web",
             "emulator.testing",  # in_thread() alone, lazily
@@ -167,6 +178,7 @@ ALONE = {
     "os": (
         "emulator.py",
         "engine/entropy.py",
+        "journal/",
         "web/local.py",
         "testing/environment.py",
         "cli/",
@@ -180,7 +192,7 @@ ALONE = {
         "testing/environment.py",
         "cli/",
     ),
-    "sqlite3": (),
+    "sqlite3": ("journal/",),
     "time": ("engine/clock.py", "cli/"),
 }
 """The only files that may import these modules of the standard library."""

@@ -27,9 +27,12 @@ MAX_LINE_BYTES = 65_536
 
 _MAX_HEADERS = 128
 
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([0-9]{3})(?: ([^\0\r\n]*))?")
+_STATUS_LINE = re.compile(rb"HTTP/(0\.9|1\.0|1\.1|2\.0) ([0-9]{3})(?: ([^\0\r\n]*))?")
 
-_HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([^\0\r\n]*)")
+_HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([^\0\r\n]*)")
+
+_FOLD = re.compile(rb"\r?\n(?=[ \t])")
+"""Where a header's value goes on in another line (RFC 9112, 5.2)."""
 
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 
@@ -71,10 +74,13 @@ def parse_head(text: bytes) -> Head:
 
 
 def _parse(text: bytes) -> Head:
-    first, *lines = text.split(b"\n")
+    first, _, rest = text.partition(b"\n")
     status_line = _STATUS_LINE.fullmatch(first.removesuffix(b"\r"))
     if status_line is None:
         raise BadResponse("it doesn't begin with a status line")
+    if len(first) > MAX_LINE_BYTES:
+        raise BadResponse(f"its first line has more than {MAX_LINE_BYTES} bytes")
+    lines = _FOLD.sub(b"", rest).split(b"\n") if rest else []
     if len(lines) > _MAX_HEADERS:
         raise BadResponse(f"it has more than {_MAX_HEADERS} headers")
     status = int(status_line[2])
@@ -87,16 +93,16 @@ def _parse(text: bytes) -> Head:
         match = _HEADER.fullmatch(line.removesuffix(b"\r"))
         if match is None:
             raise BadResponse("a line in its head isn't a header")
-        if len(line) > MAX_LINE_BYTES:
+        name, value = match[1], match[2].strip(b" \t")
+        if len(name) + len(value) > MAX_LINE_BYTES:
             raise BadResponse(f"a header has more than {MAX_LINE_BYTES} bytes")
-        name, value = match[1], match[2].rstrip(b" \t")
         items.append((name.decode("ascii"), value.decode("utf-8", "surrogateescape")))
         match name.lower():
             case b"content-length":
                 lengths.append(value)
             case b"transfer-encoding":
                 encodings += _elements(value)
-            case b"connection":
+            case b"connection" | b"proxy-connection":
                 options += _elements(value)
             case b"content-encoding" if not content_encoding:
                 content_encoding = value.lower()
@@ -109,7 +115,7 @@ def _parse(text: bytes) -> Head:
         is_chunked=is_chunked,
         is_gzip=content_encoding == b"gzip",
         is_kept=b"close" not in options
-        and (status_line[1] == b"1" or b"keep-alive" in options),
+        and (status_line[1] == b"1.1" or b"keep-alive" in options),
     )
 
 
@@ -125,8 +131,6 @@ def _framing(lengths: list[bytes], encodings: list[bytes]) -> tuple[int | None, 
     if encodings:
         if lengths:
             raise BadResponse("it has both Content-Length and Transfer-Encoding")
-        if b"chunked" in encodings[:-1]:
-            raise BadResponse("its Transfer-Encoding doesn't end with chunked")
         return None, encodings[-1] == b"chunked"
     if not lengths:
         return None, False

@@ -13,8 +13,6 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from yarl import URL
-
 from emulator.core.model import Outgoing
 
 __all__ = ["Origin", "Place", "build_head", "split_url"]
@@ -25,6 +23,10 @@ _URL = re.compile(
     r"(?:#.*)?",  # a fragment is the reader's (BASE-4)
     re.IGNORECASE | re.DOTALL,
 )
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[^\]]*)?\]|[^\[\]:\\]+)(?::([0-9]{0,9}))?")
+
+_PORTS = {"http": 80, "https": 443}
 
 _BODILESS_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Of an empty body these say nothing; others say that its length is 0 (DLV-2)."""
@@ -70,21 +72,30 @@ def split_url(url: str) -> tuple[Origin, str]:
 @lru_cache(maxsize=256)
 def _origin(text: str) -> Origin:
     scheme, _, authority = text.partition("://")
-    userinfo, mark, host = authority.rpartition("@")
-    url = URL.build(scheme=scheme.lower(), authority=host, path="/", encoded=True)
-    if not url.raw_host or url.port is None or not url.host_port_subcomponent:
+    scheme = scheme.lower()
+    userinfo, mark, host_and_port = authority.rpartition("@")
+    match = _HOST.fullmatch(host_and_port)
+    if match is None:
         raise ValueError("it names no host")
-    # One dot at the end makes a name absolute; more of them make nothing.
-    name = url.raw_host
-    if name.endswith(".."):
-        name = name.rstrip(".") + "."
+    default_port = _PORTS[scheme]
+    port = int(match[2]) if match[2] else default_port
+    if port > 65_535:
+        raise ValueError("its port is beyond 65535")
+    # One dot at the end makes a name absolute; a server is named without it.
+    host = match[1].rstrip(".")
+    if not host:
+        raise ValueError("it names no host")
+    name = host.strip("[]") + match[1][len(host) : len(host) + 1]
     authorization = None
     if mark:
         user, _, password = userinfo.partition(":")
         credentials = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
         authorization = f"Basic {b64encode(credentials).decode('ascii')}"
     return Origin(
-        url.scheme, Place(name, url.port), url.host_port_subcomponent, authorization
+        scheme,
+        Place(name, port),
+        host if port == default_port else f"{host}:{port}",
+        authorization,
     )
 
 

@@ -26,9 +26,9 @@ __all__ = ["BadBody", "CutOff", "ResponseParser"]
 
 _HEAD_END = re.compile(rb"\n\r?\n")
 
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\0\r\n]*)?")
+_CHUNK_SIZE = re.compile(rb"0*([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\0\r\n]*)?")
 
-_TRAILER = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\0\r\n]*")
+_TRAILER = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:|[ \t])[^\0\r\n]*")
 
 
 class BadBody(ValueError):
@@ -147,6 +147,10 @@ class ResponseParser:
             size = match.start() if match else len(buffer)
             position = start + match.end() - before if match else len(data)
         else:
+            while data[start] in b"\r\n":  # empty lines before it (RFC 9112, 2.2)
+                start += 1
+                if start == len(data):
+                    return start
             match = _HEAD_END.search(data, start)
             text = data[start : match.start()] if match else b""
             size = (match.start() if match else len(data)) - start

@@ -56,8 +56,7 @@ class TlsClient:
         if self._session is None:
             self._session = _session()
         headers = CIMultiDict(request.headers)
-        if request.host is not None:
-            headers["Host"] = request.host
+        headers["Host"] = request.host or origin.host
         if origin.authorization is not None and "Authorization" not in headers:
             headers["Authorization"] = origin.authorization
         body = request.body
@@ -114,12 +113,10 @@ def _url(origin: Origin, target: str) -> URL:
 
     All that follows the host is taken for a path: yarl would drop a ``?`` at the end.
     """
+    host, port = origin.place
+    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return URL.build(
-        scheme=origin.scheme,
-        host=origin.place.host,
-        port=origin.place.port,
-        path=target,
-        encoded=True,
+        scheme=origin.scheme, authority=authority, path=target, encoded=True
     )
 
 
