@@ -146,7 +146,6 @@ def spare_the_collector() -> None:
     """
     import gc
 
-    gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
     gc.enable()
