@@ -32,6 +32,7 @@ from tunnel.http_grammar import (
 __all__ = ["RequestHead", "parse_request_head"]
 
 MAX_METHOD_CHARACTERS = 32
+"""A longer method is refused with 501 (RFC 9112, 3)."""
 
 # request-line = method SP request-target SP HTTP-version (RFC 9112, 3)
 # Any method passes: it is the app's affair. Visible ASCII but "#" may stand in a
