@@ -194,8 +194,8 @@ class Recorder:
             self._file.write(b"\n")
 
     def add(self, exchange: Exchange) -> None:
-        """Record an exchange that has ended."""
-        if self._file.closed:
+        """Record an exchange that has ended, unless it was a replay."""
+        if self._file.closed or exchange.replay_of is not None:
             return
         try:
             self._file.write(record_line(exchange))

@@ -34,9 +34,15 @@ _MAX_ANSWER_BYTES = 128 << 20
 
 
 class _PortOrUrl(click.ParamType):  # type: ignore[type-arg]
-    """A port of this machine, or an ``http://`` or ``https://`` URL; becomes a URL."""
+    """A port of this machine, or an ``http://`` or ``https://`` URL; becomes a URL.
+
+    ``any_port`` is what the port 0 becomes, which means any to who listens.
+    """
 
     name = "url"
+
+    def __init__(self, any_port: str | None = None) -> None:
+        self._any_port = any_port
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         return "PORT|URL"
@@ -45,6 +51,8 @@ class _PortOrUrl(click.ParamType):  # type: ignore[type-arg]
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> str:
         text = str(value)
+        if text == "0" and self._any_port is not None:
+            return self._any_port
         if re.fullmatch("[0-9]{1,5}", text) and 0 < int(text) < 65536:
             return f"http://localhost:{text}"
         if not re.fullmatch("https?://[!-~]+", text):
@@ -72,7 +80,8 @@ class _PortOrUrl(click.ParamType):  # type: ignore[type-arg]
 )
 @click.option(
     "--inspect",
-    type=_PortOrUrl(),
+    # qemu tunnel reads the same variable.
+    type=_PortOrUrl(any_port=""),
     envvar="QEMU_INSPECT",
     show_envvar=True,
     help="Where the running tunnel has its inspector, as it prints it. Needed for an "
@@ -125,7 +134,7 @@ def replay(
                 "--to, --only and --public-url are for recordings: a running tunnel "
                 "sends to its own app"
             )
-        if inspect is None:
+        if not inspect:
             raise click.UsageError(
                 "an ID needs --inspect, which qemu tunnel prints as Inspect; "
                 f"a recording of that name is ./{what}"

@@ -375,6 +375,14 @@ def test_where_it_is_may_stand_in_the_environment(tunnel):
     assert run("1", env={"QEMU_INSPECT": port}).exit_code == 0
 
 
+def test_a_variable_that_lets_the_tunnel_choose_says_not_where_it_is(app, folder):
+    path = recorded(folder / "a.ndjson", an_exchange())
+    environ = {"QEMU_INSPECT": "0"}
+
+    assert "an ID needs --inspect" in run("1", env=environ).stderr
+    assert run(path, "--to", app.url, env=environ).exit_code == 0
+
+
 def test_it_sends_what_was_edited(app, tunnel):
     run("1", "--inspect", tunnel.url, "-d", "new", "-H", "X-A: 1", "--path", "/b")
 

@@ -1,6 +1,8 @@
 """tunnel/exchange_json.py: the shape of an exchange, and what it never shows."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +12,8 @@ from tests.tunnel.exchanges import PUBLIC, T0, a_head, an_exchange
 from tunnel.exchange import Verdict
 from tunnel.exchange_json import REDACTED, body_json, parse_body, shown_headers
 from tunnel.inspector import Inspector
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "exchanges.md"
 
 
 def test_an_exchange_has_what_programs_ask_for():
@@ -54,6 +58,21 @@ def test_an_exchange_has_what_programs_ask_for():
         },
         "replayOf": 7,
     }
+
+
+def test_the_reference_has_a_row_for_every_key():
+    inspector = Inspector(max_body_bytes=1, verdict=lambda _: Verdict(True, "", ()))
+    lines = ("Upstash-Message-Id: msg_1", "Upstash-Retried: 1")
+    failed = an_exchange(*lines, inspector=inspector, error="x", failed_end="local")
+    failed.replay_of = 1
+    shown = failed.to_json(with_bodies=True)
+    inner = shown["request"].keys() | shown["answer"].keys() | shown["signature"].keys()
+
+    page = PAGE.read_text()
+
+    rows = set(re.findall(r"^\| `(\w+)` \|", page, re.M))
+    assert shown.keys() - rows == set()
+    assert {key for key in inner if f"`{key}`" not in page} == set()
 
 
 def test_what_is_not_known_is_left_out():

@@ -214,6 +214,18 @@ def test_exchanges_are_appended_as_they_end(tmp_path):
     assert recorder.count == 2
 
 
+def test_a_replay_is_not_recorded(tmp_path):
+    recorder = Recorder(tmp_path / "a.ndjson")
+    exchange = an_exchange()
+    exchange.replay_of = 1
+
+    recorder.add(exchange)
+    recorder.close()
+
+    assert recorder.count == 0
+    assert list(read_recording(recorder.path)) == []
+
+
 def test_only_the_owner_can_read_a_new_recording(tmp_path):
     path = tmp_path / "a.ndjson"
 

@@ -190,17 +190,15 @@ async def test_what_is_still_under_way_is_not_replayed():
 
 
 async def test_what_one_app_was_asked_is_recorded_and_asked_of_another(tmp_path):
-    path, inspector = tmp_path / "a.ndjson", Inspector()
-    recorder = Recorder(path)
-    inspector.subscribe(recorder.add)
+    recorder = Recorder(tmp_path / "a.ndjson")
     original = an_exchange("HOST: h", "X-B: 1", "x-a: 2", "Content-Length: 2")
-    async with serving() as first:
-        replayer = Replayer(inspector, first.url, now_ms=lambda: T0)
-        await replayer.replay(original)
+    recorder.add(original)
     recorder.close()
 
-    (record,) = read_recording(path)
-    async with serving(b"HTTP/1.1 500 No\r\n\r\n") as second:
+    async with serving() as first, serving(b"HTTP/1.1 500 No\r\n\r\n") as second:
+        replayer = Replayer(Inspector(), first.url, now_ms=lambda: T0)
+        await replayer.replay(original)
+        (record,) = read_recording(recorder.path)
         request = build_request(record)
         answer = await send(request, second.url, method=record.method)
 
