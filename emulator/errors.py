@@ -17,9 +17,14 @@
     │   ├── TooSlow                    .idle_s                          408
     │   ├── TooLarge                   .limit_bytes                     413
     │   ├── LimitExceeded              .headers                         429
-    │   └── NotSupported               .feature                         501
+    │   ├── NotSupported               .feature                         501
+    │   └── NotStored                  .path .reason                    503
     ├── NotIdle                        .waiting
-    └── SettingsError                  .setting .source .reason
+    ├── SettingsError                  .setting .source .reason
+    └── JournalError                   .path .reason
+        ├── JournalLocked              .pid .url
+        ├── JournalTooNew              .found .supported
+        └── JournalCorrupt             .found
 
 Data stands in attributes, the sentence in ``__str__``. The sentences of request
 errors follow QStash's own where they are known (contract ERR-4).
@@ -37,9 +42,14 @@ __all__ = [
     "InvalidExpression",
     "InvalidHeader",
     "InvalidParameter",
+    "JournalCorrupt",
+    "JournalError",
+    "JournalLocked",
+    "JournalTooNew",
     "LimitExceeded",
     "NotFound",
     "NotIdle",
+    "NotStored",
     "NotSupported",
     "QemuError",
     "QuotaExceeded",
@@ -263,6 +273,23 @@ class NotSupported(RequestError):
         return f"{self.feature} is not supported yet"
 
 
+class NotStored(RequestError):
+    """The state can't be kept, so nothing was changed. Not the caller's mistake."""
+
+    status = 503
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"nothing was changed: {self.path} can't be written ({self.reason}); "
+            "make room or make it writable, then try again"
+        )
+
+
 class NotIdle(QemuError):
     """Work is left that can't be done. ``waiting`` has a line for each message."""
 
@@ -287,3 +314,45 @@ class SettingsError(QemuError):
     def __str__(self) -> str:
         origin = f" (from {self.source})" if self.source else ""
         return f"{self.setting}{origin}: {self.reason}"
+
+
+class JournalError(QemuError):
+    """The file that keeps the state can't be used. ``path`` is as it was given."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class JournalLocked(JournalError):
+    """Another process uses the file: ``pid`` and ``url`` say which, if it is known."""
+
+    def __init__(self, path: str, pid: int | None, url: str) -> None:
+        who = "another process" if pid is None else f"process {pid}"
+        super().__init__(path, f"in use by {who}{f' ({url})' if url else ''}")
+        self.pid = pid
+        self.url = url
+
+
+class JournalTooNew(JournalError):
+    """A newer qemu has written the file, in a form that this one doesn't know."""
+
+    def __init__(self, path: str, found: int, supported: int) -> None:
+        super().__init__(
+            path,
+            f"written by a newer qemu (schema {found}, this one knows {supported})",
+        )
+        self.found = found
+        self.supported = supported
+
+
+class JournalCorrupt(JournalError):
+    """The file isn't what qemu wrote; ``found`` says what is wrong with it."""
+
+    def __init__(self, path: str, found: str) -> None:
+        super().__init__(path, f"damaged, or not a file of qemu's: {found}")
+        self.found = found
