@@ -43,6 +43,12 @@ class SystemClock(Clock):
         passed_ms = real_now_ms() - self._real_start_ms
         return self._start_ms + int(passed_ms * self.speed)
 
+    def begin(self, at_ms: int) -> None:
+        """Let a shifted clock begin at an instant, if it would begin before."""
+        if self._is_shifted and at_ms > self.now_ms():
+            self._real_start_ms = real_now_ms()
+            self._start_ms = at_ms
+
     async def sleep_until(self, when_ms: int) -> None:
         while (left_ms := when_ms - self.now_ms()) > 0:
             left_s = left_ms / 1000 / self.speed
@@ -63,6 +69,10 @@ class VirtualClock(Clock):
 
     def now_ms(self) -> int:
         return self._now_ms
+
+    def begin(self, at_ms: int) -> None:
+        """Move to an instant, unless it has passed."""
+        self.set(max(at_ms, self._now_ms))
 
     async def sleep_until(self, when_ms: int) -> None:
         if when_ms <= self._now_ms:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from emulator.core import ids, lifecycle
 from emulator.core.filters import DlqQuery
 from emulator.core.headers import Overrides
-from emulator.core.model import DlqEntry, Receipt
+from emulator.core.model import DlqEntry, LogEntry, Receipt
 from emulator.core.transition import Transition
 from emulator.engine.log import MAX_PAGE_BYTES
 from emulator.engine.ports import Clock
@@ -50,12 +50,24 @@ class Dlq:
             self._count += 1
         return ids.stamp(self._last_ms, self._count)
 
+    def restore(self, entries: Iterable[DlqEntry], log: Iterable[LogEntry]) -> None:
+        """Let the ids go on from those that were given before."""
+        given = [entry.dlq_id for entry in entries]
+        given += [entry.dlq_id for entry in log if entry.dlq_id is not None]
+        stamps = (ids.parse_stamp(dlq_id) for dlq_id in given)
+        last = max((stamp for stamp in stamps if stamp is not None), default=(0, 0))
+        self._last_ms, self._count = last
+
     def get(self, dlq_id: str) -> DlqEntry:
         """Return one entry (DLQ-12)."""
         entry = self._store.dlq_entry(dlq_id, self._clock.now_ms())
         if entry is None:
             raise NotFound("dlq entry", dlq_id)
         return entry
+
+    def count(self) -> int:
+        """Return how many entries there are."""
+        return sum(1 for _ in self._store.dlq_entries(self._clock.now_ms()))
 
     def list(self, query: DlqQuery) -> tuple[Sequence[DlqEntry], str | None]:
         """Return the entries that a query selects, and the cursor if more follow."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from emulator.core import dedup, ids, lifecycle, rate_limit
+from emulator.core import dedup, ids, lifecycle, rate_limit, recovery
 from emulator.core.consequences import with_consequences
 from emulator.core.filters import LogQuery, MessageSelection
 from emulator.core.header_map import HeaderMap
@@ -27,6 +27,7 @@ from emulator.core.model import (
     Publish,
     Receipt,
     SigningKeys,
+    State,
 )
 from emulator.core.reroute import Route
 from emulator.core.resources import Declared, Endpoint
@@ -38,7 +39,8 @@ from emulator.engine.feed import Feed
 from emulator.engine.flow_control import FlowControl
 from emulator.engine.gate import Gate
 from emulator.engine.log import MAX_PAGE_BYTES
-from emulator.engine.ports import Clock, Entropy, Transport
+from emulator.engine.persistence import NO_JOURNAL
+from emulator.engine.ports import Clock, Entropy, Journal, Transport
 from emulator.engine.queues import Queues
 from emulator.engine.scheduler import Scheduler
 from emulator.engine.schedules import Schedules
@@ -73,11 +75,13 @@ class Engine:
         faults: FaultScript,
         grace_ms: int,
         max_log_entries: int,
+        journal: Journal = NO_JOURNAL,
     ) -> None:
         self.user = user
         self.limits = limits
         self._first_keys = keys
         self._declared = declared
+        self._journal = journal
         self._clock = clock
         self._entropy = entropy
         self._feed = feed
@@ -89,6 +93,7 @@ class Engine:
             grace_ms=grace_ms,
             max_log_entries=max_log_entries,
         )
+        journal.attach(user, lambda: self._store.horizon(clock.now_ms()))
         delivery = Delivery(
             transport=transport,
             entropy=entropy,
@@ -105,6 +110,7 @@ class Engine:
             queue=lambda name: store.queues.get(name),
             flow_key=lambda key: store.flow_keys.get(key),
             is_waiting=store.is_waiting,
+            note_period=None if journal is NO_JOURNAL else self._note_period,
         )
         self.queues = Queues(
             store=store, clock=clock, commit=self._commit, limits=limits
@@ -149,7 +155,10 @@ class Engine:
     # The one door
 
     def _commit(self, transition: Transition) -> None:
-        """Apply a transition, with what it brings about; then announce it."""
+        """Apply a transition, with what it brings about; then announce it.
+
+        The journal comes first: where it refuses, nothing has changed.
+        """
         now_ms = self._clock.now_ms()
         transition = with_consequences(
             transition,
@@ -158,6 +167,7 @@ class Engine:
             schedules_now=self._store.schedules,
             now_ms=now_ms,
         )
+        self._journal.append(self.user, transition)
         self._store.apply(transition, now_ms)
         self._feed.emit(self.user, transition.log)
         self.scheduler.note(transition)
@@ -233,6 +243,7 @@ class Engine:
             if before + count > limit:
                 raise rate_limit.daily(limit, now_ms)
             self._today, self._messages_today = day, before + count
+            self._journal.note_today(self.user, day, self._messages_today)
 
     def _endpoints_of(self, publish: Publish) -> Sequence[Endpoint | None]:
         """Return where a publish goes; ``None`` stands for its own destination."""
@@ -333,9 +344,36 @@ class Engine:
         """Make the next key the current one, and a new next one (KEY-3)."""
         fresh = ids.signing_key(self._entropy.token_bytes(ids.SIGNING_KEY_BYTES))
         self._commit(Transition(keys=SigningKeys(self._store.keys.next, fresh)))
+        self._journal.note_keys(self.user, self._first_keys)
         return self._store.keys
 
     # Ours
+
+    def restore(self) -> None:
+        """Have what the journal kept, and nothing else. No delivery may be under way.
+
+        Raises ``JournalError``: then nothing has changed.
+        """
+        saved = self._journal.load(self.user)
+        self._store.load(saved)
+        self._store.keys = self._first_keys
+        # Other keys by configuration than then: somebody has changed them since.
+        if saved.keys is not None and saved.keys_before == self._first_keys:
+            self._store.keys = saved.keys
+        self._today, self._messages_today = saved.today or (0, 0)
+        self.dlq.restore(saved.dlq, saved.log)
+        self.scheduler.restore(saved)
+
+    def recover(self) -> None:
+        """After ``restore``: settle what was under way, and look ahead (SCH-35)."""
+        pending = self._store.pending_messages()
+        after = recovery.recover(
+            (item for item in pending if item.state is State.ACTIVE),
+            self._store.schedules.values(),
+            now_ms=self._clock.now_ms(),
+        )
+        if after.progress or after.schedules:
+            self._commit(after)
 
     def start(self) -> None:
         """Make what is declared, and begin to deliver."""
@@ -350,15 +388,29 @@ class Engine:
         self._declare()
 
     def _declare(self) -> None:
+        """Make what is declared; what is there already keeps what calls changed."""
+        store = self._store
         for name, parallelism, is_paused in self._declared.queues:
-            self.queues.upsert(name, parallelism=parallelism, is_paused=is_paused)
+            queue = store.queues.get(name)
+            if queue is None or queue.parallelism != parallelism:
+                paused = is_paused if queue is None else None
+                self.queues.upsert(name, parallelism=parallelism, is_paused=paused)
         for name, endpoints, defaults in self._declared.url_groups:
-            self.url_groups.upsert_endpoints(name, endpoints)
-            self.url_groups.set_defaults(name, defaults)
+            group = store.url_groups.get(name)
+            if group is None or not set(endpoints) <= set(group.endpoints):
+                self.url_groups.upsert_endpoints(name, endpoints)
+            if store.url_groups[name].defaults != defaults:
+                self.url_groups.set_defaults(name, defaults)
         for schedule_id, cron, publish in self._declared.schedules:
-            self.schedules.put(publish, cron, schedule_id)
+            schedule = store.schedules.get(schedule_id)
+            before = None if schedule is None else (schedule.cron, schedule.publish)
+            if before != (cron, publish):
+                self.schedules.put(publish, cron, schedule_id)
 
     # What deliveries come to
+
+    def _note_period(self, key: str, started: int, since_ms: int) -> None:
+        self._journal.note_period(self.user, key, started, since_ms)
 
     def _settle(self, progress: Progress, outcome: Outcome) -> None:
         now_ms = self._clock.now_ms()

@@ -1,8 +1,7 @@
 """The verbs of flow control: what may be done with its keys (contract section 21).
 
 Whether a message may start is decided in ``core/flow.py``, and when it does in
-``gate.py``, which holds the counters: they count what is under way here and now, and
-a restart begins with new windows.
+``gate.py``, which holds the counters of what is under way and of the open periods.
 """
 
 from __future__ import annotations

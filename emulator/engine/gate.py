@@ -13,7 +13,7 @@ has closed opens at a known instant, or when something about it changes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 
@@ -39,7 +39,8 @@ class Gate:
     """Where due messages wait for their start.
 
     ``queue`` and ``flow_key`` look up configuration; ``is_waiting`` says whether a
-    message still wants to start.
+    message still wants to start. ``note_period`` hears of the starts in the period of
+    a flow-control key with a rate, and when it began.
     """
 
     def __init__(
@@ -49,8 +50,11 @@ class Gate:
         queue: Callable[[str], Queue | None],
         flow_key: Callable[[str], FlowKey | None],
         is_waiting: Callable[[str], bool],
+        note_period: Callable[[str, int, int], None] | None = None,
     ) -> None:
         self._parallelism = parallelism
+        self._note_period = note_period
+        self._queue = queue
         self._flow_key = flow_key
         self._is_waiting = is_waiting
         self._queues = QueueLines(
@@ -114,7 +118,10 @@ class Gate:
                     self._queues.start(message, message.queue_name)
             if key is not None:
                 if starts:
-                    line.usage = count_start(self._limits(key), line.usage, now_ms)
+                    limits = self._limits(key)
+                    line.usage = count_start(limits, line.usage, now_ms)
+                    if limits.rate is not None:
+                        self._tell(key, line.usage)
                 self._reopen(key)
             if starts:
                 return message
@@ -154,7 +161,37 @@ class Gate:
         """Begin a new period for a flow-control key (FLC-27)."""
         line = self._lines.setdefault(key, _Line())
         line.usage = replace(line.usage, started=0, period_start_ms=now_ms)
+        self._tell(key, line.usage)
         self._reopen(key)
+
+    def restore(
+        self,
+        pending: Iterable[Progress],
+        sources: Iterable[Message],
+        periods: Iterable[tuple[str, int, int]],
+    ) -> None:
+        """Begin with what was kept, before anybody arrives.
+
+        ``pending`` are the messages that aren't final, oldest first; ``sources`` final
+        ones whose callbacks aren't; ``periods`` as ``note_period`` heard of them.
+        """
+        pending = tuple(pending)
+        for source in sources:
+            name = source.queue_name
+            # Only then does a queue wait for callbacks (QUE-13).
+            queue = None if name is None else self._queue(name)
+            if name is not None and (queue is None or queue.parallelism == 1):
+                self._queues.restore(source, name, is_final=True)
+        for item in pending:
+            name = item.message.queue_name
+            if name is not None and item.state is not State.CREATED:
+                self._queues.restore(item.message, name, is_final=False)
+        for item in pending:
+            if item.message.callback_of is not None:
+                self._queues.note_callback(item.message.callback_of)
+        for key, started, since_ms in periods:
+            usage = FlowUsage(started=started, period_start_ms=since_ms)
+            self._lines[key] = _Line(usage=usage)
 
     def waitlist_size(self, key: str) -> int:
         """Return how many messages wait for a flow-control key."""
@@ -247,6 +284,10 @@ class Gate:
             if verdict.until_ms is not None:
                 heappush(self._openings, (verdict.until_ms, key))
         return None
+
+    def _tell(self, key: str, usage: FlowUsage) -> None:
+        if self._note_period is not None and usage.period_start_ms is not None:
+            self._note_period(key, usage.started, usage.period_start_ms)
 
     def _limits(self, key: str) -> FlowKey:
         return self._flow_key(key) or FlowKey(key=key)

@@ -33,6 +33,16 @@ class Log:
         self._body_bytes = 0
         self._first = 0
 
+    @property
+    def first_sequence(self) -> int:
+        """The sequence number of the oldest entry; of the next, if there is none."""
+        return self._first
+
+    def load(self, first_sequence: int, entries: Iterable[LogEntry]) -> None:
+        """Begin with entries that were kept, numbered on from the oldest."""
+        self._first = first_sequence
+        self.extend(entries)
+
     def __len__(self) -> int:
         return len(self._entries)
 

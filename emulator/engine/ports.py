@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
-from emulator.core.model import Outcome, Outgoing
+from emulator.core.model import Outcome, Outgoing, SigningKeys
+from emulator.core.transition import Transition
 
-__all__ = ["Clock", "Entropy", "Transport"]
+if TYPE_CHECKING:
+    from emulator.engine.persistence import Horizon, Saved
+
+__all__ = ["Clock", "Entropy", "Journal", "Transport"]
 
 
 class Clock(Protocol):
@@ -37,3 +42,40 @@ class Transport(Protocol):
 
     async def close(self) -> None:
         """Close what is open. No call may be under way."""
+
+
+class Journal(Protocol):
+    """Where state outlives the process.
+
+    What it is given is written in groups, each of them whole or not at all. Until
+    then ``is_written`` is false, and nobody outside may hear of it.
+    """
+
+    @property
+    def is_written(self) -> bool:
+        """Whether all is written that was given."""
+
+    def attach(self, user: str, horizon: Callable[[], Horizon]) -> None:
+        """Learn whom to ask what of a user's state is forgotten by now."""
+
+    def append(self, user: str, transition: Transition) -> None:
+        """Take a transition that is about to be applied.
+
+        New messages are written before any delivery that is started after this call
+        takes its first step. Raises ``NotStored``: then nothing may be applied.
+        """
+
+    def note_keys(self, user: str, keys: SigningKeys) -> None:
+        """Take the keys that a user has by configuration, with those of a rotation."""
+
+    def note_period(self, user: str, key: str, started: int, since_ms: int) -> None:
+        """Take how many deliveries have started in a flow-control key's period."""
+
+    def note_today(self, user: str, day: int, messages: int) -> None:
+        """Take how many messages a user has published on a day since 1970."""
+
+    def load(self, user: str) -> Saved:
+        """Return what is kept of a user. Raises ``JournalError``."""
+
+    async def flushed(self) -> None:
+        """Return once all is written that was given. Raises ``NotStored``."""

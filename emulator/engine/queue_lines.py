@@ -71,6 +71,12 @@ class QueueLines:
             line.waiting.append(message)
         self.move_on(queue_name)
 
+    def restore(self, message: Message, queue_name: str, *, is_final: bool) -> None:
+        """Put in work who was so before: not final, or with callbacks that aren't."""
+        line = self._lines.setdefault(queue_name, _Line())
+        line.in_work[message.message_id] = None
+        self._places[message.message_id] = _Place(queue_name, is_final=is_final)
+
     def is_standing(self, message: Message, queue_name: str, number: int) -> bool:
         """Whether a message still stands at the gate under a number."""
         line = self._lines.get(queue_name)

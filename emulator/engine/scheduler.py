@@ -18,6 +18,7 @@ from emulator.core import cron, lifecycle
 from emulator.core.model import Message, Outcome, Progress, State, TimedOut, Unreachable
 from emulator.core.transition import Transition
 from emulator.engine.gate import Gate
+from emulator.engine.persistence import Saved
 from emulator.engine.ports import Clock
 from emulator.engine.store import Store
 from emulator.engine.timeline import Timeline, earliest
@@ -68,6 +69,7 @@ class Scheduler:
         self._sleeper: asyncio.Task[None] | None = None
         self._wakes_ms = 0
         self._is_running = False
+        self._is_suspended = False
         self._is_pumping = False
 
     @property
@@ -92,10 +94,14 @@ class Scheduler:
 
     def next_firing_ms(self) -> int | None:
         """Return when the next schedule fires."""
+        if self._is_suspended:
+            return None
         return self._firings.next_due_ms()
 
     def next_work_ms(self) -> int | None:
         """Return the same without the schedules, which have no end."""
+        if self._is_suspended:
+            return None
         return earliest(
             self._due.next_due_ms(),
             self._deadlines.next_due_ms(),
@@ -113,6 +119,30 @@ class Scheduler:
         if self._sleeper is not None:
             self._sleeper.cancel()
             self._sleeper = None
+
+    def suspend(self) -> None:
+        """Drop the deliveries under way, and start nothing until ``resume``."""
+        self._is_suspended = True
+        self.cut_off()
+
+    def resume(self) -> None:
+        """Go on after ``suspend``, as far as it is started."""
+        self._is_suspended = False
+        self.pump()
+
+    def restore(self, saved: Saved) -> None:
+        """Begin with what was kept. No delivery may be under way."""
+        self._gate.clear()
+        pending = [item for item in saved.progress if not item.is_final]
+        self._gate.restore(pending, saved.sources, saved.periods)
+        self._due = Timeline(self._is_due)
+        self._deadlines = Timeline(self._is_deadline)
+        self._firings = Timeline(self._is_firing)
+        for item in pending:
+            if item.is_waiting:
+                self._due.push(item.message.message_id, item.due_ms)
+        for schedule in saved.schedules:
+            self._firings.push(schedule.schedule_id, schedule.next_fire_ms)
 
     def cut_off(self) -> None:
         """Drop the deliveries under way: they settle nothing (Q-34)."""
@@ -150,7 +180,7 @@ class Scheduler:
 
     def pump(self) -> None:
         """Start what is due and let through, and arm the sleeper for what comes."""
-        if not self._is_running or self._is_pumping:
+        if not self._is_running or self._is_suspended or self._is_pumping:
             return
         self._is_pumping = True
         try:

@@ -18,6 +18,7 @@ from emulator.core.model import DlqEntry, Progress, SigningKeys
 from emulator.core.resources import FlowKey, Queue, Schedule, UrlGroup
 from emulator.core.transition import Transition
 from emulator.engine.log import Log
+from emulator.engine.persistence import Horizon, Saved
 
 __all__ = ["Store"]
 
@@ -86,6 +87,22 @@ class Store:
             del self._schedules[schedule_id]
         self.log.extend(transition.log)
 
+    def load(self, saved: Saved) -> None:
+        """Have what was kept, and nothing else. ``keys`` aren't touched."""
+        self._clear()
+        for progress in saved.progress:
+            self._put(progress)
+        self._finished = deque(sorted(self._finished))
+        self._dlq = {entry.dlq_id: entry for entry in saved.dlq}
+        for window in saved.windows:
+            self._windows[window.key] = (window.message_id, window.until_ms)
+            self._window_ends.append((window.until_ms, window.key))
+        self._queues = {queue.name: queue for queue in saved.queues}
+        self._url_groups = {group.name: group for group in saved.url_groups}
+        self._flow_keys = {key.key: key for key in saved.flow_keys}
+        self._schedules = {each.schedule_id: each for each in saved.schedules}
+        self.log.load(saved.first_log_sequence, saved.log)
+
     @property
     def queues(self) -> Mapping[str, Queue]:
         """The queues by name, in order of creation (QUE-5)."""
@@ -144,6 +161,15 @@ class Store:
         """Iterate over the DLQ, oldest first (DLQ-6)."""
         return (
             entry for entry in self._dlq.values() if not self._is_expired(entry, now_ms)
+        )
+
+    def horizon(self, now_ms: int) -> Horizon:
+        """Return what has been forgotten at an instant."""
+        return Horizon(
+            now_ms=now_ms,
+            first_log_sequence=self.log.first_sequence,
+            dlq_from_ms=now_ms - self._limits.dlq_retention_s * 1000,
+            grace_from_ms=now_ms - self._grace_ms,
         )
 
     def log_horizon_ms(self, now_ms: int) -> int:

@@ -9,16 +9,18 @@ import asyncio
 import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from emulator.engine.advance import advance
 from emulator.engine.clock import VirtualClock
 from emulator.engine.engine import Engine
 from emulator.engine.faults import FaultScript
 from emulator.engine.feed import Feed
-from emulator.engine.ports import Clock
+from emulator.engine.persistence import NO_JOURNAL
+from emulator.engine.ports import Clock, Journal
 from emulator.errors import Conflict
 
-__all__ = ["Access", "Tenant", "Tenants"]
+__all__ = ["Access", "Counts", "Tenant", "Tenants"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,16 @@ class Tenant:
     read_only_token: str | None = None
 
 
+class Counts(NamedTuple):
+    """How much there is, over all users."""
+
+    pending: int
+
+    dlq: int
+
+    schedules: int
+
+
 class Tenants:
     """Every user's engine, by token."""
 
@@ -51,6 +63,7 @@ class Tenants:
         clock: Clock,
         feed: Feed,
         faults: FaultScript,
+        journal: Journal = NO_JOURNAL,
     ) -> None:
         tenants = tuple(tenants)
         self.engines = tuple(tenant.engine for tenant in tenants)
@@ -67,6 +80,7 @@ class Tenants:
         self.clock = clock
         self.feed = feed
         self.faults = faults
+        self.journal = journal
         self._turning = asyncio.Lock()
         self._is_held = False
 
@@ -88,6 +102,30 @@ class Tenants:
     def in_flight(self) -> int:
         """How many deliveries are under way."""
         return sum(engine.scheduler.in_flight for engine in self.engines)
+
+    def counts(self) -> Counts:
+        """Return how much there is."""
+        return Counts(
+            self.pending,
+            sum(engine.dlq.count() for engine in self.engines),
+            sum(len(engine.schedules.list()) for engine in self.engines),
+        )
+
+    def restore(self) -> None:
+        """Let every user have what the journal kept. Raises ``JournalError``."""
+        for engine in self.engines:
+            engine.restore()
+
+    def suspend(self) -> None:
+        """Drop the deliveries under way, and start none until ``resume``."""
+        for engine in self.engines:
+            engine.scheduler.suspend()
+
+    def resume(self) -> None:
+        """After ``restore``: go on where it was left, deliveries cut off included."""
+        for engine in self.engines:
+            engine.recover()
+            engine.scheduler.resume()
 
     def reset(self) -> None:
         """Make every user's state, and the faults, as they were at the start."""
