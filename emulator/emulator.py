@@ -11,21 +11,25 @@ import logging
 import os
 import socket
 from collections.abc import Coroutine
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from emulator.core.model import Outcome, Outgoing
+from emulator.core.model import Outcome, Outgoing, SigningKeys
 from emulator.core.resources import NOTHING_DECLARED
 from emulator.engine.clock import SystemClock, VirtualClock
 from emulator.engine.engine import Engine
 from emulator.engine.entropy import SeededEntropy, SystemEntropy
 from emulator.engine.faults import FaultScript
 from emulator.engine.feed import Feed
-from emulator.engine.ports import Clock, Entropy, Transport
-from emulator.engine.tenants import Tenant, Tenants
+from emulator.engine.persistence import NO_JOURNAL
+from emulator.engine.ports import Clock, Entropy, Journal, Transport
+from emulator.engine.tenants import Counts, Tenant, Tenants
+from emulator.errors import JournalError
+from emulator.journal.journal import SqliteJournal
 from emulator.settings import Settings
 from emulator.transport import HttpTransport
 from emulator.web.app import build_server
@@ -61,7 +65,17 @@ class Emulator:
         self.feed = Feed()
         self.clock = _clock(self.settings)
         self._way = _Way(transport or HttpTransport())
-        self.tenants = _tenants(self.settings, self.clock, self._way, self.feed)
+        self._journal: SqliteJournal | None = None
+        if self.settings.db is not None:
+            self._journal = SqliteJournal(
+                self.settings.db, on_failure=self._stand_by, on_recovery=self._go_on
+            )
+        self._is_restored = True
+        self.found: Counts | None = None
+        """What ``db`` held at the start."""
+        self.tenants = _tenants(
+            self.settings, self.clock, self._way, self.feed, self._journal or NO_JOURNAL
+        )
         self._runner: web.ServerRunner | None = None
         self._port = 0
         self._aborted = asyncio.Event()
@@ -98,6 +112,11 @@ class Emulator:
         self._way.transport = transport
 
     @property
+    def keys(self) -> SigningKeys:
+        """The signing keys in force of the first user."""
+        return self.tenants.engines[0].keys
+
+    @property
     def pending(self) -> int:
         """How many messages aren't final, over all users."""
         return self.tenants.pending
@@ -108,9 +127,19 @@ class Emulator:
         return self.tenants.in_flight
 
     async def start(self) -> None:
-        """Listen, and begin to deliver. Raises ``OSError`` where it can't listen."""
+        """Listen, and begin to deliver; with ``db`` go on where it was left.
+
+        Raises ``OSError`` where it can't listen, ``JournalError`` where that file
+        can't be used.
+        """
         sockets = _listen(self.settings.host, self.settings.port)
         self._port = sockets[0].getsockname()[1]
+        try:
+            self._open_journal()
+        except JournalError:
+            for listener in sockets:
+                listener.close()
+            raise
         server = build_server(
             self.tenants,
             self.settings,
@@ -129,7 +158,37 @@ class Emulator:
         for listener in sockets:
             await web.SockSite(self._runner, listener, backlog=_BACKLOG).start()
         for engine in self.tenants.engines:
+            engine.recover()
             engine.start()
+
+    def _open_journal(self) -> None:
+        if self._journal is None:
+            return
+        self._journal.open(self.url)
+        try:
+            self.clock.begin(self._journal.last_instant_ms())
+            self.tenants.restore()
+        except JournalError:
+            self._journal.close()
+            raise
+        self.found = self.tenants.counts()
+
+    def _stand_by(self) -> None:
+        """The journal failed: have what it holds, and deliver nothing."""
+        self.tenants.suspend()
+        self._is_restored = False
+        with suppress(JournalError):  # what is in memory can be read until then
+            self._restore()
+
+    def _go_on(self) -> None:
+        """The journal works again."""
+        self._restore()
+        self.tenants.resume()
+
+    def _restore(self) -> None:
+        if not self._is_restored:
+            self.tenants.restore()
+            self._is_restored = True
 
     async def stop(self, *, drain_s: float = 5.0) -> None:
         """Stop accepting, let deliveries under way finish, and close everything.
@@ -162,6 +221,8 @@ class Emulator:
         self.feed.close()
         await runner.cleanup()
         await self.transport.close()
+        if self._journal is not None:
+            self._journal.close(self.clock.now_ms())
 
     def abort(self) -> None:
         """Make a ``stop`` that waits for deliveries wait no longer."""
@@ -214,14 +275,14 @@ def _server_logger() -> logging.Logger:
     return server
 
 
-def _clock(settings: Settings) -> Clock:
+def _clock(settings: Settings) -> SystemClock | VirtualClock:
     if settings.clock == "virtual":
         return VirtualClock(settings.start_time_ms)
     return SystemClock(speed=settings.speed, start_ms=settings.start_time_ms)
 
 
 def _tenants(
-    settings: Settings, clock: Clock, transport: Transport, feed: Feed
+    settings: Settings, clock: Clock, transport: Transport, feed: Feed, journal: Journal
 ) -> Tenants:
     entropy: Entropy = (
         SystemEntropy() if settings.seed is None else SeededEntropy(settings.seed)
@@ -246,13 +307,14 @@ def _tenants(
                 faults=faults,
                 grace_ms=settings.grace_ms,
                 max_log_entries=settings.max_log_entries,
+                journal=journal,
             ),
             user.token,
             user.read_only_token,
         )
         for index, user in enumerate(settings.users)
     ]
-    return Tenants(tenants, clock=clock, feed=feed, faults=faults)
+    return Tenants(tenants, clock=clock, feed=feed, faults=faults, journal=journal)
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:

@@ -144,6 +144,9 @@ class Settings:
     grace_ms: int = 60_000
     """How long a finished message can still be read (MSG-8)."""
 
+    db: str | None = None
+    """The file that keeps the state; ``None``: it ends with the process."""
+
     def __post_init__(self) -> None:
         _check(0 <= self.port <= 65535, "port", "must be between 0 and 65535")
         _check(bool(self.host), "host", "must not be empty")
@@ -179,6 +182,8 @@ class Settings:
         _check(problem is None, "llm_upstream", f"can't be called: {problem}")
         _check(self.max_log_entries >= 1, "max_log_entries", "must be at least 1")
         _check(self.grace_ms >= 0, "grace_ms", "must not be negative")
+        _check(self.db != "", "db", "must not be empty")
+        _check("\0" not in (self.db or ""), "db", "must be the path of a file")
         _check_declared(self.declared, self.limits)
         _check(bool(self.users), "users", "there must be at least one")
         names = [user.name for user in self.users]

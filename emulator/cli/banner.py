@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from emulator.cli.configuration import Configuration
@@ -9,20 +10,34 @@ from emulator.cli.env import format_env
 from emulator.cli.output import format_instant, plural
 from emulator.cli.settings_file import shown_path
 from emulator.cli.sources import Origin
+from emulator.cli.state import describe_state
 from emulator.lines import printable
 
 if TYPE_CHECKING:
+    from emulator.core.model import SigningKeys
     from emulator.core.resources import Declared
+    from emulator.engine.tenants import Counts
 
 __all__ = ["banner"]
 
 
-def banner(configuration: Configuration, url: str, *, ready_ms: int) -> str:
-    """Write what stands above the log: what runs, where, how, and the env lines."""
+def banner(
+    configuration: Configuration,
+    url: str,
+    *,
+    ready_ms: int,
+    found: Counts | None = None,
+    keys: SigningKeys | None = None,
+) -> str:
+    """Write what stands above the log: what runs, where, how, and the env lines.
+
+    ``found`` is what was kept; ``keys`` are those in force, unless they are the first
+    user's by configuration.
+    """
     from emulator import __version__
 
     settings = configuration.settings
-    facts = [("API", url), ("State", "in memory")]
+    facts = [("API", url), ("State", describe_state(settings.db, found))]
     if settings.host not in ("127.0.0.1", "::1", "localhost"):
         facts.append(("Beware", "other machines can reach this address"))
     if configuration.file is not None:
@@ -39,13 +54,16 @@ def banner(configuration: Configuration, url: str, *, ready_ms: int) -> str:
         facts.append(("Clock", clock))
     for index, route in enumerate(settings.routes):
         facts.append(("" if index else "Routes", f"{route.origin} -> {route.target}"))
+    user = settings.users[0]
+    if keys is not None:
+        user = replace(user, keys=keys)
     lines = [
         "",
         f"  qemu {__version__}   a local QStash, ready in {ready_ms} ms",
         "",
         *(f"  {label:<8} {value}" for label, value in facts),
         "",
-        format_env(url, settings.users[0]),
+        format_env(url, user),
         "",
         f"qemu is running at {url} (Ctrl-C to stop)",
         "",

@@ -31,6 +31,9 @@ class ExitCode(IntEnum):
     ADDRESS_IN_USE = 4
     """Can't listen: the address is taken, forbidden, or not this machine's."""
 
+    JOURNAL = 5
+    """Can't open, lock or read the file that keeps the state."""
+
     RELAY = 6
     """The relay refused the tunnel."""
 

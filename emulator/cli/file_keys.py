@@ -93,6 +93,7 @@ VALUES: dict[str, Kind] = {
     "llm-upstream": _TEXT,
     "max-log-entries": _INTEGER,
     "grace-ms": _INTEGER,
+    "db": _TEXT,
     "color": _TEXT,
     "full-ids": _BOOLEAN,
 }

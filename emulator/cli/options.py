@@ -100,6 +100,12 @@ def setting_options(*, is_dev: bool = False) -> list[click.Parameter]:
             default=8080,
         ),
         option(
+            "--db",
+            "QEMU_DB",
+            "Keep the state in this file, and go on from there at the next start.",
+            metavar="FILE",
+        ),
+        option(
             "--route routes",
             "QEMU_ROUTE",
             "Deliver the messages for one origin to another: "

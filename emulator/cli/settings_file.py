@@ -185,6 +185,9 @@ def read_file(path: Path) -> ConfigFile:
         if key in VALUES:
             _check_value(key, value, VALUES[key], source)
             values[name] = value
+            if key == "db" and value:
+                # Whoever writes it down means a place beside the settings file.
+                values[name] = shown_path(path.absolute().parent / value)
         else:
             kind = Kind((list,), f"tables: [[{key}]]")
             _check_value(key, value, kind, source)

@@ -39,6 +39,8 @@ from emulator.cli.process import (
     watch_logger,
 )
 from emulator.cli.screen import Screen
+from emulator.cli.state import cannot_keep
+from emulator.errors import JournalError
 from emulator.lines import Style, printable
 
 if TYPE_CHECKING:
@@ -144,8 +146,10 @@ async def _serve(
         await emulator.start()
     except OSError as error:
         raise cannot_listen(error, configuration.settings, command) from error
+    except JournalError as error:
+        raise cannot_keep(error) from error
     heed_reader(screen.main_stream, asked.put_nowait)
-    announcement = _announce(screen, configuration, emulator.url)
+    announcement = _announce(screen, configuration, emulator)
     spare_the_collector()
 
     failures: list[OSError] = []
@@ -186,7 +190,9 @@ async def _serve(
     if failures:
         raise cannot_write(failures[0])
     if emulator.pending:
-        screen.say(f"{plural(emulator.pending, 'message')} pending, discarded")
+        db = configuration.settings.db
+        fate = "discarded" if db is None else f"kept in {printable(db)}"
+        screen.say(f"{plural(emulator.pending, 'message')} pending, {fate}")
     screen.tell(type="stopped")
     return code
 
@@ -214,16 +220,20 @@ def _watch_web(
     return [warnings.lines, requests]
 
 
-def _announce(screen: Screen, configuration: Configuration, url: str) -> Future[None]:
+def _announce(
+    screen: Screen, configuration: Configuration, emulator: Emulator
+) -> Future[None]:
     ready_ms = round((time.perf_counter() - _STARTED_S) * 1000)
-    user = configuration.settings.users[0]
-    said = screen.say(banner(configuration, url, ready_ms=ready_ms))
+    url, keys = emulator.url, emulator.keys
+    said = screen.say(
+        banner(configuration, url, ready_ms=ready_ms, found=emulator.found, keys=keys)
+    )
     told = screen.tell(
         type="ready",
         url=url,
-        token=user.token,
-        currentSigningKey=user.keys.current,
-        nextSigningKey=user.keys.next,
+        token=configuration.settings.users[0].token,
+        currentSigningKey=keys.current,
+        nextSigningKey=keys.next,
         pid=os.getpid(),
     )
     return told if screen.json_lines else said

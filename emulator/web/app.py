@@ -118,10 +118,16 @@ async def _answer(request: web.Request) -> web.StreamResponse:
         if request.method == "OPTIONS":
             return guard.preflight(request, settings)
         if target.lower().startswith("/_qemu/"):
-            return await _answer_local(request, target)
-        if target == "/":
-            return local.welcome()
-        return await _answer_call(request, target)
+            response = await _answer_local(request, target)
+        elif target == "/":
+            response = local.welcome()
+        else:
+            response = await _answer_call(request, target)
+        journal = request.app[TENANTS].journal
+        if not journal.is_written:
+            # Nobody may hear of what a crash could undo.
+            await journal.flushed()
+        return response
     except RequestError as error:
         _log_refusal(request, target, error)
         return responses.error(error)

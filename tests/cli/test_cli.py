@@ -86,7 +86,6 @@ def test_rare_options_stand_under_advanced():
 def test_what_is_not_built_is_not_offered():
     output = run("start", "--help").output
 
-    assert "--db" not in output
     assert "--open" not in output
 
 

@@ -12,6 +12,7 @@ def test_the_codes_are_those_of_the_reference():
         "USAGE": 2,
         "SETTINGS": 3,
         "ADDRESS_IN_USE": 4,
+        "JOURNAL": 5,
         "RELAY": 6,
         "INTERRUPTED": 130,
     }

@@ -59,6 +59,8 @@ class Backstage:
         self.is_aborted = False
         self.settings = None
         self.url = URL
+        self.keys = DEV_USERS[0].keys
+        self.found = None
 
     def heed_signals(self, ask):
         self.ask = ask
@@ -149,7 +151,10 @@ def test_start_prints_the_banner_the_four_lines_and_that_it_runs(backstage):
 
     assert lines[1].startswith("  qemu 0.")
     assert "   a local QStash, ready in " in lines[1]
-    assert lines[3:5] == [f"  API      {URL}", "  State    in memory"]
+    assert lines[3:5] == [
+        f"  API      {URL}",
+        "  State    in memory (--db FILE to keep it)",
+    ]
     assert lines[6:12] == [
         f'QSTASH_URL="{URL}"',
         f'QSTASH_TOKEN="{DEV_USERS[0].token}"',

@@ -1,0 +1,250 @@
+"""A group: the transitions that are written together, as rows.
+
+What changes several times within a group is written once, with its last value: a
+message that is published, delivered and done in one is a single row. Nothing here
+touches a file; ``Numbers`` are what a user's rows are numbered with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from zlib import crc32
+
+from emulator.core import records
+from emulator.core.model import DlqEntry, LogEntry, Message, Progress, State
+from emulator.core.transition import Transition
+from emulator.journal import schema
+
+__all__ = ["Counter", "Group", "Numbers", "checksum", "created"]
+
+_Row = list[Any]
+
+
+@dataclass(slots=True)
+class Counter:
+    """Numbers messages, over all users."""
+
+    next: int = 1
+
+
+@dataclass(slots=True)
+class Numbers:
+    """Where a user's rows stand in the file."""
+
+    user: int
+
+    next_sequence: int = 0
+    """Of the log."""
+
+    first_sequence: int = 0
+    """Where the log begins in the file: older messages may be gone."""
+
+    messages: dict[str, int] = field(default_factory=dict)
+    """The numbers of the messages that aren't final."""
+
+
+def checksum(message_id: str, value: str, body: bytes) -> int:
+    """Return what tells whether a message's row is as it was written."""
+    return crc32(body, crc32(f"{message_id} {value}".encode()))
+
+
+class Group:
+    """Collects what becomes one transaction."""
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self.resets: list[int] = []
+        """Users of whom everything goes first."""
+        self.messages: dict[int, _Row] = {}
+        """New ones, by number."""
+        self.moves: dict[int, _Row] = {}
+        """Of messages that have a row, by number."""
+        self.log: list[tuple[Any, ...]] = []
+        self.statements: list[tuple[str, tuple[Any, ...]]] = []
+        """What is rare, in order."""
+        self.periods: dict[tuple[int, str], tuple[Any, ...]] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        return not (
+            self.messages
+            or self.log
+            or self.moves
+            or self.statements
+            or self.resets
+            or self.periods
+        )
+
+    def reset(self, numbers: Numbers) -> None:
+        """Forget all of a user. Comes before anything else of that user's."""
+        self.resets.append(numbers.user)
+        numbers.next_sequence = numbers.first_sequence = 0
+        numbers.messages.clear()
+
+    def add(self, transition: Transition, numbers: Numbers) -> bool:
+        """Take a transition; return whether it makes new messages."""
+        moved: dict[str, int] = {}
+        is_making = False
+        for progress in transition.progress:
+            message_id = progress.message.message_id
+            number = numbers.messages.get(message_id)
+            if number is None:
+                number = self._make(progress, numbers)
+                is_making = True
+            elif number in self.messages:
+                self.messages[number][5:9] = _state(progress)
+            else:
+                self.moves[number] = [*_state(progress), number]
+            moved[message_id] = number
+        for entry in transition.log:
+            self._log(entry, moved[entry.message.message_id], numbers)
+        for failed in transition.dlq_added:
+            number = moved[failed.message.message_id]
+            # Its log entry is the last that was written of it.
+            self._fail(failed, number, numbers)
+        for progress in transition.progress:
+            if progress.is_final:
+                del numbers.messages[progress.message.message_id]
+        # All that follows the log and the DLQ is empty most of the time.
+        if transition[_REST] != _NO_REST:
+            self._add_rest(transition, numbers)
+        return is_making
+
+    def note(self, numbers: Numbers, name: str, value: str) -> None:
+        """Take a fact of a user's."""
+        self.statements.append((schema.PUT_FACT, (numbers.user, name, value)))
+
+    def note_period(
+        self, numbers: Numbers, key: str, started: int, since_ms: int
+    ) -> None:
+        """Take the starts in a flow-control key's period."""
+        row = numbers.user, records.write_name(key), started, since_ms
+        self.periods[numbers.user, key] = row
+
+    def _make(self, progress: Progress, numbers: Numbers) -> int:
+        message = progress.message
+        number = self._counter.next
+        self._counter.next = number + 1
+        value = records.write_message(message)
+        self.messages[number] = [
+            number,
+            numbers.user,
+            message.message_id,
+            message.created_at_ms,
+            None,
+            *_state(progress),
+            checksum(message.message_id, value, message.body),
+            value,
+            message.body,
+        ]
+        numbers.messages[message.message_id] = number
+        return number
+
+    def _log(self, entry: LogEntry, number: int, numbers: Numbers) -> None:
+        sequence = numbers.next_sequence
+        numbers.next_sequence = sequence + 1
+        if entry.state is State.CREATED and entry == created(entry.message):
+            row = self.messages.get(number)
+            if row is not None:
+                row[4] = sequence
+                return
+        outcome = body = None
+        if entry.outcome is not None:
+            outcome, body = records.write_outcome(entry.outcome)
+        self.log.append(
+            (
+                numbers.user,
+                sequence,
+                entry.time_ms,
+                entry.state.value,
+                number,
+                entry.retried,
+                entry.next_delivery_ms,
+                entry.duration_ms,
+                entry.dlq_id,
+                outcome,
+                body,
+            )
+        )
+
+    def _fail(self, entry: DlqEntry, number: int, numbers: Numbers) -> None:
+        sequence = next(row[1] for row in reversed(self.log) if row[8] == entry.dlq_id)
+        outcome, body = records.write_outcome(entry.outcome)
+        self.statements.append(
+            (
+                schema.INSERT_DLQ,
+                (
+                    numbers.user,
+                    sequence,
+                    entry.dlq_id,
+                    number,
+                    entry.failed_at_ms,
+                    entry.retried,
+                    outcome,
+                    body,
+                ),
+            )
+        )
+
+    def _add_rest(self, transition: Transition, numbers: Numbers) -> None:
+        user, add = numbers.user, self.statements.append
+        for dlq_id in transition.dlq_removed:
+            found = user, dlq_id, numbers.first_sequence
+            add((schema.DELETE_GARBAGE_OF_DLQ, found))
+            add((schema.DELETE_DLQ, (user, dlq_id)))
+        for key, message_id, until_ms in transition.deduplications:
+            window = user, records.write_name(key), message_id, until_ms
+            add((schema.PUT_WINDOW, window))
+        if transition.keys is not None:
+            self.note(numbers, "keys", records.write_keys(transition.keys))
+        for queue in transition.queues:
+            self._put(numbers, "queues", queue.name, records.write_queue(queue))
+        for name in transition.queues_removed:
+            self._delete(numbers, "queues", name)
+        for group in transition.url_groups:
+            value = records.write_url_group(group)
+            self._put(numbers, "url_groups", group.name, value)
+        for name in transition.url_groups_removed:
+            self._delete(numbers, "url_groups", name)
+        for limits in transition.flow_keys:
+            value = records.write_flow_key(limits)
+            self._put(numbers, "flow_keys", limits.key, value)
+        for schedule in transition.schedules:
+            schedule_id = schedule.schedule_id
+            self._put(
+                numbers, "schedules", schedule_id, *records.write_schedule(schedule)
+            )
+        for schedule_id in transition.schedules_removed:
+            self._delete(numbers, "schedules", schedule_id)
+
+    def _put(self, numbers: Numbers, table: str, name: str, *values: Any) -> None:
+        row = numbers.user, records.write_name(name), *values
+        self.statements.append((schema.PUT_RESOURCE[table], row))
+
+    def _delete(self, numbers: Numbers, table: str, name: str) -> None:
+        row = numbers.user, records.write_name(name)
+        self.statements.append((schema.DELETE_RESOURCE[table], row))
+
+
+_REST = slice(Transition._fields.index("dlq_removed"), -1)
+_NO_REST = Transition()[_REST]
+
+
+def created(message: Message) -> LogEntry:
+    """Return what the log says of a message's creation: it follows from the message."""
+    return LogEntry(
+        message.created_at_ms,
+        State.CREATED,
+        message,
+        next_delivery_ms=message.not_before_ms,
+    )
+
+
+def _state(progress: Progress) -> tuple[str, int, int, int]:
+    return (
+        progress.state.value,
+        progress.due_ms,
+        progress.retried,
+        int(progress.cancel_requested),
+    )
