@@ -139,12 +139,13 @@ class Foreground:
 
 
 async def _cancelled(task: asyncio.Task[Any]) -> None:
-    """Cancel a task unless it is done, and wait for its end."""
+    """Cancel a task unless it is done, wait for its end, and take note of it."""
     import asyncio
 
-    if not task.done():
-        task.cancel()
-        await asyncio.wait((task,))
+    task.cancel()
+    await asyncio.wait((task,))
+    if not task.cancelled():
+        task.exception()  # so that nobody is told that nobody has asked
 
 
 def run_in_foreground(
