@@ -48,6 +48,11 @@ _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _TARGET = re.compile(r"(?:/[!-~\x80-\xff]{0,65535}|\*)")
 _URL = re.compile(r"https?://[!-~\x80-\xff]{1,65535}")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_ADDRESS = re.compile(
+    r"x-forwarded-for|forwarded|x-real-ip|.*(?:client|connecting)-ip", re.IGNORECASE
+)
+"""Names of fields that say who made the request."""
+
 _VALUE = re.compile(r"[\t -~\x80-\xff]*")
 
 
@@ -234,7 +239,9 @@ def _line(exchange: Exchange, *, with_bodies: bool) -> bytes:
         "startedAt": exchange.started_ms,
         "durationMs": exchange.duration_ms,
         "url": exchange.url,
-        "request": _whole(request_json(exchange, with_body=with_bodies)),
+        "request": _whole(
+            _without_addresses(request_json(exchange, with_body=with_bodies))
+        ),
     }
     answer = answer_json(exchange, with_body=with_bodies)
     if answer is not None:
@@ -242,6 +249,11 @@ def _line(exchange: Exchange, *, with_bodies: bool) -> bytes:
     if exchange.error is not None:
         written |= {"error": exchange.error, "failedEnd": exchange.failed_end}
     return json.dumps(written, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def _without_addresses(request: dict[str, Any]) -> dict[str, Any]:
+    fields = [field for field in request["headers"] if not _ADDRESS.fullmatch(field[0])]
+    return {**request, "headers": fields}
 
 
 def _whole(part: dict[str, Any]) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def test_what_says_the_recorded_address_is_left_out_elsewhere(kit, app, recordin
             "Host: brave-otter.relay.example",
             "X-Forwarded-Proto: https",
             "X-Forwarded-Host: brave-otter.relay.example",
-            "X-Forwarded-For: 203.0.113.9",
+            "X-Forwarded-Port: 443",
             "Cookie: a=b",
         )
     )
@@ -124,7 +124,7 @@ def test_what_says_the_recorded_address_is_left_out_elsewhere(kit, app, recordin
 
     headers = app.requests[0][2]
     assert headers["Host"] == "app.example"
-    assert headers["X-Forwarded-For"] == "203.0.113.9"
+    assert headers["X-Forwarded-Port"] == "443"
     assert "X-Forwarded-Host" not in headers
     assert "X-Forwarded-Proto" not in headers
     assert "Cookie" not in headers

@@ -75,6 +75,16 @@ def test_a_line_has_what_the_reference_says():
     }
 
 
+def test_who_made_a_request_is_not_recorded():
+    lines = ("X-Forwarded-For: 203.0.113.9", "x-real-ip: 203.0.113.9", "Host: h")
+    more = ("CF-Connecting-IP: 203.0.113.9", "Forwarded: for=203.0.113.9")
+
+    line = record_line(an_exchange(*lines, *more, "X-Forwarded-Host: h"))
+
+    assert b"203.0.113.9" not in line
+    assert parse_record(line).headers == (("Host", "h"), ("X-Forwarded-Host", "h"))
+
+
 def test_an_exchange_is_one_line_whatever_is_in_it():
     line = record_line(an_exchange("X-A: \x85", body="a\nb\u2028c\x85".encode()))
 
