@@ -110,6 +110,23 @@ def test_clearing_out_keeps_the_order_of_what_holds():
     ]
 
 
+def test_what_arrives_for_an_earlier_instant_overtakes_what_has_come_up():
+    timeline = a_timeline(("b", 20), ("c", 20))
+    timeline.next_due_ms()
+    timeline.push("a", 10)
+    timeline.push("d", 20)
+
+    assert timeline.next_due_ms() == 10
+    assert drained(timeline, 20) == ["a", "b", "c", "d"]
+
+
+def test_great_numbers_for_one_instant_are_taken_out_one_at_a_time():
+    """Each in the same time, however many there are."""
+    timeline = a_timeline(*((str(number), 10) for number in range(100_000)))
+
+    assert drained(timeline, 10) == [str(number) for number in range(100_000)]
+
+
 instants = st.integers(0, 20)
 actions = st.lists(
     st.one_of(
