@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,9 +42,13 @@ _SECRET = re.compile(
 
 def shown_headers(fields: Iterable[tuple[str, str]]) -> list[list[str]]:
     """Return fields as pairs, in order, without the values that are credentials."""
-    return [
-        [name, REDACTED if _SECRET.search(name) else value] for name, value in fields
-    ]
+    return [[name, REDACTED if _is_secret(name) else value] for name, value in fields]
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    # Programs send the same few names with every request.
+    return _SECRET.search(name) is not None
 
 
 def body_json(body: bytes) -> dict[str, str]:

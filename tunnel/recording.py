@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from io import SEEK_END
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ MAX_RECORDED_BYTES = 16 << 20
 
 _MAX_LINE_BYTES = 64 << 20
 """Room for two bodies in base64."""
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 _TARGET = re.compile(r"(?:/[!-~\x80-\xff]{0,65535}|\*)")
@@ -248,12 +251,17 @@ def _line(exchange: Exchange, *, with_bodies: bool) -> bytes:
         written["answer"] = _whole(answer)
     if exchange.error is not None:
         written |= {"error": exchange.error, "failedEnd": exchange.failed_end}
-    return json.dumps(written, separators=(",", ":")).encode("ascii") + b"\n"
+    return _encode(written).encode("ascii") + b"\n"
 
 
 def _without_addresses(request: dict[str, Any]) -> dict[str, Any]:
-    fields = [field for field in request["headers"] if not _ADDRESS.fullmatch(field[0])]
+    fields = [field for field in request["headers"] if not _is_address(field[0])]
     return {**request, "headers": fields}
+
+
+@lru_cache(maxsize=1024)
+def _is_address(name: str) -> bool:
+    return _ADDRESS.fullmatch(name) is not None
 
 
 def _whole(part: dict[str, Any]) -> dict[str, Any]:
