@@ -72,7 +72,7 @@ class Pool:
             if connection.is_usable():
                 return connection
             connection.abort()
-        if self._has_room(place) and not self._waiting.get(place):
+        if self._has_room(place):  # whoever waits couldn't use it
             self._reserve(place)
         else:
             granted = await self._wait(place)
@@ -94,8 +94,8 @@ class Pool:
         place = connection.place
         if not connection.is_idle:
             connection.abort()
-        elif waiting := self._waiting.get(place):
-            self._grant(place, waiting, connection)
+        elif (grant := self._next_in_line(place)) is not None:
+            grant.set_result(connection)
         elif self._waiting and self._total >= self._most:
             connection.abort()  # others wait for its slot
         else:
@@ -130,10 +130,12 @@ class Pool:
         self._slots[place] -= 1
         if not self._slots[place]:
             del self._slots[place]
-        for candidate, waiting in self._waiting.items():
-            if self._has_room(candidate):
+        for candidate in tuple(self._waiting):
+            if not self._has_room(candidate):
+                continue
+            if (grant := self._next_in_line(candidate)) is not None:
                 self._reserve(candidate)
-                self._grant(candidate, waiting, None)
+                grant.set_result(None)
                 break
         if not self._total and self._all_closed is not None:
             if not self._all_closed.done():  # whoever waited may have given up
@@ -157,21 +159,23 @@ class Pool:
                 self._free(place)
             raise
 
-    def _grant(
-        self, place: Place, waiting: deque[_Grant], granted: Connection | None
-    ) -> None:
-        """Give the first in line what it waits for; its place is last in turn then."""
-        grant = waiting.popleft()
-        del self._waiting[place]
-        if waiting:
-            self._waiting[place] = waiting
-        grant.set_result(granted)
+    def _next_in_line(self, place: Place) -> _Grant | None:
+        """Take the first who still waits for a place, which is last in turn then."""
+        waiting = self._waiting.pop(place, None)
+        while waiting:
+            grant = waiting.popleft()
+            if not grant.done():  # else its call is cancelled, and hasn't seen it yet
+                if waiting:
+                    self._waiting[place] = waiting
+                return grant
+        return None
 
     def _leave_line(self, place: Place, grant: _Grant) -> None:
-        waiting = self._waiting[place]
-        waiting.remove(grant)
-        if not waiting:
-            del self._waiting[place]
+        waiting = self._waiting.get(place)
+        if waiting is not None and grant in waiting:
+            waiting.remove(grant)
+            if not waiting:
+                del self._waiting[place]
 
     async def _connect(self, place: Place) -> Connection | Unreachable:
         while True:

@@ -102,11 +102,11 @@ def reset(writer: asyncio.StreamWriter) -> None:
 
 @asynccontextmanager
 async def destination(
-    *scripts: bytes | list[bytes], end: str = "keep"
+    *scripts: bytes | list[bytes], end: str = "keep", host: str = "127.0.0.1"
 ) -> AsyncIterator[Destination]:
     parts = [[each] if isinstance(each, bytes) else each for each in scripts or (OK,)]
     bare = Destination(parts, end)
-    server = await asyncio.start_server(bare.serve, "127.0.0.1", 0, limit=1024 * 1024)
+    server = await asyncio.start_server(bare.serve, host, 0, limit=1024 * 1024)
     bare.port = server.sockets[0].getsockname()[1]
     async with server:
         try:
