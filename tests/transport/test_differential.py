@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,15 @@ PATIENCE_S = 0.3
 HEAD = b"HTTP/1.1 200 OK\r\n"
 
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _lenient() -> Iterator[None]:
+    """aiohttp takes less under PYTHONASYNCIODEBUG: it is compared as users have it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aiohttp._http_parser.DEBUG", False, raising=False)
+        patch.setattr("aiohttp.http_parser.DEBUG", False, raising=False)
+        yield
 
 
 @dataclass(frozen=True)
