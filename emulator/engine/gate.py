@@ -40,7 +40,7 @@ class Gate:
 
     ``queue`` and ``flow_key`` look up configuration; ``is_waiting`` says whether a
     message still wants to start. ``note_period`` hears of the starts in the period of
-    a flow-control key with a rate, and when it began.
+    a flow-control key, and when it began.
     """
 
     def __init__(
@@ -118,10 +118,8 @@ class Gate:
                     self._queues.start(message, message.queue_name)
             if key is not None:
                 if starts:
-                    limits = self._limits(key)
-                    line.usage = count_start(limits, line.usage, now_ms)
-                    if limits.rate is not None:
-                        self._tell(key, line.usage)
+                    line.usage = count_start(self._limits(key), line.usage, now_ms)
+                    self._tell(key, line.usage)
                 self._reopen(key)
             if starts:
                 return message

@@ -124,7 +124,7 @@ CREATE TABLE schedules (
   UNIQUE (user, name)
 );
 CREATE TABLE periods (
-  -- Of flow-control keys with a rate: how many deliveries have started since when.
+  -- Of flow-control keys: how many deliveries have started since when.
   user INTEGER NOT NULL,
   key TEXT NOT NULL,
   started INTEGER NOT NULL,
