@@ -14,9 +14,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final, Literal, Protocol
 
+from tunnel.exchange_head import fields_of, header_of, target_of
 from tunnel.exchange_json import exchange_json
 
 __all__ = [
@@ -26,9 +26,6 @@ __all__ = [
     "Keeper",
     "State",
     "Verdict",
-    "fields_of",
-    "header_of",
-    "target_of",
 ]
 
 OVERHEAD_BYTES = 600
@@ -39,7 +36,6 @@ FailedEnd = Literal["local", "link", "relay", "access"]
 
 State = Literal["open", "done", "failed"]
 
-_AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _STATUS = re.compile(rb"HTTP/1\.[0-9] ([0-9]{3})(?![0-9])")
 _RETRIED = re.compile("[0-9]{1,9}")
 
@@ -331,38 +327,8 @@ class Exchange:
         return exchange_json(self, with_bodies=with_bodies)
 
 
-def fields_of(head: bytes) -> list[tuple[str, str]]:
-    """Return a head's fields as they came. One character is one byte."""
-    fields = []
-    for line in head.decode("latin-1").split("\r\n")[1:]:
-        name, colon, value = line.partition(":")
-        if colon:
-            fields.append((name, value.strip(" \t")))
-    return fields
-
-
-def target_of(head: bytes) -> str:
-    """Return a request's target; of one in absolute form what follows the authority."""
-    line = head.partition(b"\r\n")[0].decode("latin-1")
-    target = line.partition(" ")[2].partition(" ")[0]
-    authority = _AUTHORITY.match(target)
-    return (target[authority.end() :] if authority else target) or "/"
-
-
-def header_of(head: bytes, name: str) -> str | None:
-    """Return the first field of a name, in any case, without parsing the others."""
-    match = _pattern(name).search(head)
-    return match[1].decode("latin-1").strip(" \t") if match else None
-
-
 def _joined(before: bytes | bytearray, data: bytes) -> bytearray:
     # Grows in place, so that a thousand small pieces cost what one large one does.
     body = before if isinstance(before, bytearray) else bytearray(before)
     body += data
     return body
-
-
-@lru_cache(maxsize=64)
-def _pattern(name: str) -> re.Pattern[bytes]:
-    escaped = re.escape(name.encode("latin-1"))
-    return re.compile(rb"\r\n" + escaped + rb":([^\r\n]*)", re.IGNORECASE)

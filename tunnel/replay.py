@@ -23,7 +23,7 @@ from tunnel.http import (
     parse_response_head,
 )
 from tunnel.inspector import Inspector
-from tunnel.recording import record_of
+from tunnel.record import record_of
 from tunnel.replay_request import NO_EDITS, Edits, ReplayRefused, Signer, build_request
 
 __all__ = ["MAX_ANSWER_BYTES", "Answer", "ReplayFailed", "Replayer", "send"]

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from tunnel.errors import TunnelError
 from tunnel.exchange_json import REDACTED
-from tunnel.recording import Record
+from tunnel.record import Record
 
 __all__ = ["NO_EDITS", "Edits", "ReplayRefused", "Signer", "build_request"]
 

@@ -18,7 +18,7 @@ from emulator.cli.exit_codes import CliError
 from emulator.lines import cut, format_wait, printable
 
 if TYPE_CHECKING:
-    from tunnel.recording import Record
+    from tunnel.record import Record
     from tunnel.replay import Answer
     from tunnel.replay_request import Edits, Signer
 
@@ -71,7 +71,7 @@ def replay_file(
 
 
 def _records(path: Path) -> Iterator[Record]:
-    from tunnel.recording import RecordRefused, read_recording
+    from tunnel.record import RecordRefused, read_recording
 
     shown = printable(str(path))
     try:
@@ -127,7 +127,7 @@ def _answer_json(
 ) -> str:
     import json
 
-    from tunnel.exchange import fields_of
+    from tunnel.exchange_head import fields_of
     from tunnel.exchange_json import body_json, shown_headers
 
     shown: dict[str, Any] = {

@@ -104,7 +104,7 @@ class TunnelSignatures:
         ``public_url`` is the tunnel's. The sentence is for whoever made the request,
         so it gives no hint.
         """
-        from tunnel.exchange import header_of, target_of
+        from tunnel.exchange_head import header_of, target_of
 
         signature = header_of(head, _SIGNATURE)
         if signature is None:

@@ -11,7 +11,8 @@ from emulator.settings import DEV_USERS
 from tests.tunnel.apps import OK, serving
 from tunnel import Relay, RelaySettings, Tunnel, TunnelSettings
 from tunnel.inspector import Inspector
-from tunnel.recording import Recorder, read_recording
+from tunnel.record import read_recording
+from tunnel.recording import Recorder
 from tunnel.replay import Replayer, send
 from tunnel.replay_request import build_request
 

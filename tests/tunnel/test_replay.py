@@ -8,7 +8,8 @@ from tests.tunnel.apps import OK, serving
 from tests.tunnel.exchanges import PUBLIC, T0, a_head, an_exchange
 from tunnel import replay
 from tunnel.inspector import Inspector
-from tunnel.recording import Recorder, read_recording
+from tunnel.record import read_recording
+from tunnel.recording import Recorder
 from tunnel.replay import Answer, Replayer, ReplayFailed, send
 from tunnel.replay_request import Edits, ReplayRefused, build_request
 

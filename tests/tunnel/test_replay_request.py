@@ -8,7 +8,8 @@ from tests.tunnel.exchanges import PUBLIC, an_exchange
 from tunnel.exchange_json import REDACTED
 from tunnel.http import parse_request_head
 from tunnel.inspector import Inspector
-from tunnel.recording import parse_record, record_line, record_of
+from tunnel.record import parse_record, record_of
+from tunnel.recording import record_line
 from tunnel.replay_request import Edits, ReplayRefused, build_request
 
 FORWARDED = ("X-Forwarded-Proto: https", "X-Forwarded-Host: brave-otter.relay.example")
