@@ -26,7 +26,7 @@ from tunnel.http import (
 )
 from tunnel.link import Stream
 from tunnel.local import LocalConnection, LocalServer
-from tunnel.wire import CHUNKED, ResetCode, encode_head
+from tunnel.wire import CHUNKED, UPGRADE, ResetCode, encode_head
 
 __all__ = ["Call", "Calls", "Verify"]
 
@@ -58,11 +58,13 @@ class Call:
         "_calls",
         "_connection",
         "_exchange",
+        "_has_local_ended",
         "_head",
         "_is_chunked",
         "_is_done",
         "_is_raw",
         "_is_request_whole",
+        "_is_upgrade",
         "_method",
         "_pending",
         "_reader",
@@ -82,6 +84,8 @@ class Call:
         self._exchange = exchange
         self._method = head[: head.index(b" ")]
         self._is_chunked = bool(flags & CHUNKED)
+        self._is_upgrade = bool(flags & UPGRADE)
+        self._has_local_ended = False
         self._connection: LocalConnection | None = None
         self._pending: list[bytes] = []
         self._buffer = b""
@@ -102,6 +106,7 @@ class Call:
     def begin(self, body: bytes, *, is_last: bool, url: str) -> None:
         """Start with the first body bytes; ``url`` is the public one."""
         self._url = url
+        is_last = is_last or self._is_upgrade  # what may follow isn't the request's
         if body:
             self._exchange.request_data(body)
         if self._body is not None:
@@ -193,7 +198,8 @@ class Call:
         if self._is_raw:
             if connection is not None and connection.transport.can_write_eof():
                 connection.transport.write_eof()
-            self._raw_ended()
+            if self._has_local_ended:
+                self._raw_ended()
             return
         if self._is_chunked:
             if connection is None:
@@ -348,8 +354,10 @@ class Call:
     def ended(self) -> None:
         """The local server sends nothing more."""
         if self._is_raw:
+            self._has_local_ended = True
             self._stream.send_end()
-            self._raw_ended()
+            if self._stream.got_end:
+                self._raw_ended()
             return
         reader, answer = self._reader, self._answer
         if reader is not None and answer is not None and answer.until_close:
@@ -379,8 +387,12 @@ class Call:
             self._broke(f"it closed the connection {begun}")
 
     def _raw_ended(self) -> None:
-        if self._stream.is_over:
-            self._finish(None, None)
+        """Both sides have ended: close, but not before all is written."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.occupant = None
+            connection.transport.close()
+        self._finish(None, None)
 
     def _broke(self, text: str) -> None:
         self._cut(ResetCode.LOCAL_BROKE, f"local broke off: {text}")

@@ -60,6 +60,7 @@ class Passage:
         "_close",
         "_extra",
         "_first",
+        "_has_ended",
         "_is_chunking",
         "_is_whole",
         "_left",
@@ -92,6 +93,7 @@ class Passage:
         self._most = public.settings.max_body_bytes
         self._answer: ResponseHead | None = None
         self._close = not head.keep_alive
+        self._has_ended = False
         self._is_chunking = False
         self._is_whole = False
         self._left: int | None = None
@@ -180,20 +182,29 @@ class Passage:
 
     def visitor_done(self) -> bool:
         """The visitor sends nothing more; return whether the connection stays."""
+        self._has_ended = True
         if self.is_raw:
-            if self._stream is not None and not self._stream.is_over:
-                self._stream.send_end()
-            self.wants_body = False
-            return True
+            return self._raw_done()
         if not self._is_whole:
             self._reset("the visitor broke off")
             return False
         self._close = True
         return True
 
+    def _raw_done(self) -> bool:
+        """Pass on that the visitor ends; return whether the app still goes on."""
+        stream = self._stream
+        self.wants_body = False
+        if stream is None or stream.is_over:
+            return False
+        stream.send_end()
+        return not stream.got_end
+
     def visitor_gone(self) -> None:
         """The connection is closed."""
-        self._reset("the visitor is gone")
+        stream = self._stream
+        if not (self.is_raw and self._has_ended and stream and stream.got_end):
+            self._reset("the visitor is gone")
 
     def _reset(self, text: str) -> None:
         if self._stream is None:
@@ -268,14 +279,16 @@ class Passage:
             received_ms=public.wall_ms(),
         )
         public.counters.requests += 1
-        is_last = self._is_whole and not self._extra and not self._trailers
+        # An upgrade's request ends with its answer: raw bytes may follow it.
+        is_whole = self._is_whole and head.upgrade is None
+        is_last = is_whole and not self._extra and not self._trailers
         self._stream = stream = session.link.open(payload, self, is_last=is_last)
         self._first = b""
         if not is_last:
             for data in self._extra:
                 stream.send_data(data)
             self._extra.clear()
-            if self._is_whole:
+            if is_whole:
                 stream.send_end(self._trailers)
             elif not stream.is_full:
                 visitor.go_on_reading()
@@ -330,6 +343,8 @@ class Passage:
         if answer.upgrade and request.upgrade is None:
             self._give_back("the local server switched protocols, unasked")
             return
+        if request.upgrade is not None and not answer.upgrade and self._stream:
+            self._stream.send_end()  # it stays HTTP
         is_old = request.version == 10
         self._is_chunking = (answer.is_chunked or answer.until_close) and not is_old
         self._left = None if answer.is_chunked or answer.until_close else answer.length
@@ -399,6 +414,8 @@ class Passage:
         visitor.go_on_reading()
         if rest:
             self.body(rest)
+        if self._has_ended:
+            self._raw_done()
 
     def on_room(self) -> None:
         """The tunnel has room for more of the request."""

@@ -5,13 +5,15 @@ an independent, simple-minded one. Every wait is bounded.
 """
 
 import asyncio
+import socket
+import struct
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from tunnel import Relay, Tunnel
 from tunnel.settings import RelaySettings, TunnelSettings
 
-LIMIT_S = 15.0
+LIMIT_S = 5.0
 """Beyond this something hangs: generous, since the machine may be busy."""
 
 NAME = "demo"
@@ -141,6 +143,12 @@ class End:
     def finish(self):
         """Send nothing more."""
         self.writer.write_eof()
+
+    def reset(self):
+        """Break the connection off, as a process that dies does."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
 
     def close(self):
         """Drop the connection."""
