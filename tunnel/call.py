@@ -286,7 +286,7 @@ class Call:
 
     def _answer_begins(self, answer: ResponseHead, raw: bytes, data: bytes) -> None:
         stream, exchange = self._stream, self._exchange
-        exchange.answer_head(raw)
+        exchange.answer_head(raw, self._calls.now_ms())
         if answer.upgrade:
             self._is_raw = True
             stream.send_head(encode_head(raw, b""), is_last=False)

@@ -49,6 +49,7 @@ async def test_the_inspector_has_what_the_app_was_asked_and_what_it_answered(rel
     assert app.requests == [exchange.head + exchange.request_body]
     assert exchange.answer_body == b"ok"
     assert exchange.state == "done"
+    assert 0 <= exchange.first_byte_ms <= exchange.duration_ms
     assert exchange.url == f"{tunnel.url}/a%28?b"
 
 
