@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -290,7 +291,9 @@ def format_check(check: Check) -> str:
     return line + (f"\n    {check.remedy}" if check.remedy else "")
 
 
-def _examine(args: list[str], destination: str | None) -> list[Check]:
+def _examine(
+    args: list[str], destination: str | None, relay: str | None
+) -> list[Check]:
     checks = [check_python(sys.version_info[:3])]
     configuration = None
     try:
@@ -317,6 +320,12 @@ def _examine(args: list[str], destination: str | None) -> list[Check]:
     if destination is not None:
         name = f"destination {printable(destination[:200])}"
         checks.append(in_time(name, lambda: check_destination(destination), _TIMEOUT_S))
+    if relay:
+        from emulator.cli.relay_check import check_relay
+
+        name = f"relay {printable(relay[:200])}"
+        look = partial(check_relay, relay, _CONNECT_TIMEOUT_S)
+        checks.append(in_time(name, look, _TIMEOUT_S))
     return checks
 
 
@@ -331,6 +340,13 @@ def _examine(args: list[str], destination: str | None) -> list[Check]:
     ),
 )
 @click.option("--destination", metavar="URL", help="Check that your app is there.")
+@click.option(
+    "--relay",
+    metavar="URL",
+    envvar="QEMU_RELAY",
+    show_envvar=True,
+    help="Check that tunnels can reach this relay.",
+)
 @click.option("--host", help="The address that qemu start would listen on.")
 @click.option("--port", help="The port that qemu start would listen on.")
 @click.option("--config", metavar="FILE", help="The settings file.")
@@ -340,6 +356,7 @@ def doctor(
     ctx: click.Context,
     /,
     destination: str | None,
+    relay: str | None,
     json_lines: bool,
     **settings: str | None,
 ) -> None:
@@ -347,7 +364,7 @@ def doctor(
     args = [
         f"--{name}={value}" for name, value in settings.items() if value is not None
     ]
-    checks = _examine(args, destination)
+    checks = _examine(args, destination, relay)
     if json_lines:
         import json
 

@@ -33,12 +33,12 @@ def check_relay(url: str, timeout_s: float) -> Check:
     key = b64encode(os.urandom(16))
     try:
         response, took_ms = _ask(url, key.decode(), timeout_s)
-    except ValueError as error:
-        remedy = "It must start with ws:// or wss:// and name a host."
-        return Check(name, Verdict.FAIL, f"not a URL: {printable(str(error))}", remedy)
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException) as error:  # may be a ValueError too
         reason, remedy = _why(error)
         return Check(name, Verdict.FAIL, cut(printable(reason[:400]), 120), remedy)
+    except ValueError:
+        remedy = "It must start with ws:// or wss:// and name a host."
+        return Check(name, Verdict.FAIL, "not a URL", remedy)
     accepted = b64encode(sha1(key + _MAGIC, usedforsecurity=False).digest()).decode()
     if response.status != _SWITCHED:
         detail = f"it answers {response.status} instead of a websocket"

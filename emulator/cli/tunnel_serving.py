@@ -156,8 +156,7 @@ def _refusal(error: RelayRefused, settings: TunnelSettings) -> CliError:
         advice.append("A token comes from whoever runs the relay: qemu relay token")
         advice.append("Give it in QEMU_RELAY_TOKEN, or by --token-file FILE.")
     elif "name" in reason:
-        advice.append("Is another qemu tunnel running with it? Else ask for another:")
-        advice.append("--name NAME")
+        advice.append("Another qemu tunnel may have it. Ask for another: --name NAME")
     relay = printable(settings.relay)
     return CliError(f"{relay} refused: {reason}", *advice, code=ExitCode.RELAY)
 

@@ -4,6 +4,7 @@ Stands for whoever stops it, and for the relay or the tunnel itself.
 """
 
 import asyncio
+import inspect
 
 from emulator.cli import foreground
 from emulator.cli.process import Stop
@@ -17,6 +18,8 @@ PATTERN = "http://<name>.localhost:8000"
 class Backstage:
     """Asks for ``stops`` one by one: when all ``happenings`` have been told, and again
     when an end has begun.
+
+    A happening is an event to tell, or a function of this, which may be a coroutine's.
     """
 
     def __init__(self):
@@ -42,7 +45,12 @@ class Backstage:
 
     async def perform(self, tell):
         for happening in self.happenings:
-            happening(self) if callable(happening) else tell(happening)
+            if not callable(happening):
+                tell(happening)
+            elif inspect.iscoroutinefunction(happening):
+                await happening(self)
+            else:
+                happening(self)
         self.ask_next()
 
     async def drain(self, drain_s):

@@ -15,6 +15,7 @@ from emulator.cli.option_types import (
     RouteType,
     SizeType,
     StateType,
+    TargetType,
     WholeNumber,
 )
 
@@ -152,3 +153,19 @@ def test_no_text_makes_a_size_a_duration_or_a_network_raise_anything_else(text):
     for kind in (SizeType(), DurationType(), NetworkType()):
         with suppress(click.BadParameter):
             kind.convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "target"),
+    [("3000", 3000), (3000, 3000), ("http://app.test", "http://app.test")],
+)
+def test_a_target_is_a_port_or_a_url(value, target):
+    assert TargetType().convert(value, None, None) == target
+
+
+@pytest.mark.parametrize("value", ["x\x1b", "", "123456", "-1", "localhost:3000", "٣"])
+def test_what_is_neither_port_nor_url_is_no_target(value):
+    with pytest.raises(click.BadParameter) as raised:
+        TargetType().convert(value, None, None)
+
+    assert raised.value.message.isprintable()
