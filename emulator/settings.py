@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from emulator.core.destination import url_problem
 from emulator.core.faults import Fault
 from emulator.core.limits import PROFILES, Limits, limits_of
+from emulator.core.loopback import loopback_problem
 from emulator.core.model import SigningKeys
 from emulator.core.reroute import Route, repeated_origin
 from emulator.core.resources import NOTHING_DECLARED, Declared
@@ -94,6 +95,9 @@ class Settings:
 
     strict: bool = False
     """Take the smallest value where QStash's own sources disagree on a limit (C-22)."""
+
+    refuse_loopback: bool = False
+    """Refuse destinations on this machine, as QStash does (PUB-6)."""
 
     region: str = "EU-CENTRAL-1"
     """What deliveries carry as ``Upstash-Region`` (DLV-4)."""
@@ -201,7 +205,9 @@ class Settings:
     @property
     def limits(self) -> Limits:
         """The limits of the chosen profile."""
-        return limits_of(self.quota, strict=self.strict)
+        return limits_of(
+            self.quota, strict=self.strict, refuse_loopback=self.refuse_loopback
+        )
 
     def url_at(self, port: int) -> str:
         """Return where this machine reaches an emulator that listens on a port."""
@@ -229,6 +235,9 @@ def _check_declared(declared: Declared, limits: Limits) -> None:
             f"the plan allows {name} a parallelism of {limit}, not {parallelism}",
         )
     for name, endpoints, _ in declared.url_groups:
+        for endpoint in endpoints if limits.refuses_loopback else ():
+            problem = loopback_problem(endpoint.url)
+            _check(problem is None, "url_groups", f"{name}: {problem}")
         limit = limits.max_endpoints
         _check(
             limit is None or len(endpoints) <= limit,

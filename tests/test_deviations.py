@@ -99,6 +99,9 @@ async def test_a_destination_may_be_on_this_machine():
     async with a_caller() as caller:
         for host in ("localhost:3000", "127.0.0.1", "[::1]:3000", "192.168.0.7"):
             assert (await caller.publish(f"http://{host}/hook")).status == 200
+    async with a_caller(refuse_loopback=True) as caller:
+        assert (await caller.publish()).status == 400
+        assert (await caller.publish("http://192.168.0.7/hook")).status == 200
 
 
 async def test_a_destinations_host_is_resolved_when_it_is_called():

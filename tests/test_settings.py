@@ -242,6 +242,22 @@ def test_what_is_declared_must_fit_the_plan(setting, declared):
     assert raised.value.reason.startswith("the plan allows ")
 
 
+def test_what_is_declared_is_not_on_this_machine_if_loopback_is_refused():
+    """PUB-6."""
+    public, local = Endpoint("https://ex.com/"), Endpoint("http://localhost/")
+
+    with pytest.raises(SettingsError) as raised:
+        Settings(
+            refuse_loopback=True,
+            declared=Declared(url_groups=(("team", (public, local), ()),)),
+        )
+    assert str(raised.value) == (
+        "url_groups: team: endpoint resolves to a loopback address: ::1"
+    )
+    declared = Declared(url_groups=(("team", (public,), ()),))
+    assert Settings(refuse_loopback=True, declared=declared).declared is declared
+
+
 def test_what_fits_the_plan_is_accepted():
     declared = Declared(queues=QUEUES)
 

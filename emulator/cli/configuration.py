@@ -103,7 +103,11 @@ def configuration_of(ctx: click.Context) -> Configuration:
     now_ms = chosen["start_time_ms"]
     declared = declared_in(
         file.tables,
-        limits=limits_of(chosen["quota"], strict=chosen["strict"]),
+        limits=limits_of(
+            chosen["quota"],
+            strict=chosen["strict"],
+            refuse_loopback=chosen["refuse_loopback"],
+        ),
         now_ms=time.time_ns() // 1_000_000 if now_ms is None else now_ms,
     )
     try:

@@ -82,6 +82,7 @@ VALUES: dict[str, Kind] = {
     "port": _INTEGER,
     "quota": _TEXT,
     "strict": _BOOLEAN,
+    "refuse-loopback": _BOOLEAN,
     "region": _TEXT,
     "clock": _TEXT,
     "signature-clock": _TEXT,

@@ -140,6 +140,13 @@ def setting_options(*, is_dev: bool = False) -> list[click.Parameter]:
             advanced=True,
         ),
         option(
+            "--refuse-loopback/--accept-loopback",
+            "QEMU_REFUSE_LOOPBACK",
+            "Refuse destinations on this machine, as QStash does: they need a tunnel.",
+            default=False,
+            advanced=True,
+        ),
+        option(
             "--region",
             "QEMU_REGION",
             "What deliveries carry as Upstash-Region.",

@@ -28,6 +28,7 @@ from emulator.core.header_values import (
     parse_integer,
 )
 from emulator.core.limits import Limits
+from emulator.core.loopback import refuse_loopback
 from emulator.core.model import Destination, DestinationKind, Incoming, Options, Publish
 from emulator.core.names import parse_resource_name
 from emulator.core.options import (
@@ -154,6 +155,8 @@ def _publish(
     if destination.kind is DestinationKind.API and options.callback is None:
         reason = f"api/{destination.text} needs one"  # LLM-1
         raise InvalidHeader("Upstash-Callback", "", reason)
+    if limits.refuses_loopback:
+        refuse_loopback(destination, options)
     of_publish = given.of_publish
     if not of_publish:
         return Publish(
@@ -232,7 +235,10 @@ def parse_overrides(incoming: Incoming, *, limits: Limits, now_ms: int) -> Overr
 
     forwarded = [(f"Forward-{name}", value) for name, value in given.forwarded]
     settings = (*given.options, *forwarded)
-    check_retries(configure(settings)[0], limits.max_retries)
+    options = configure(settings)[0]
+    check_retries(options, limits.max_retries)
+    if limits.refuses_loopback:
+        refuse_loopback(None, options)
     delay_ms, not_before_ms = _times(given.of_publish, limits, now_ms)
     return Overrides(settings=settings, delay_ms=delay_ms, not_before_ms=not_before_ms)
 

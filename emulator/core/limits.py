@@ -58,6 +58,9 @@ class Limits:
     max_messages_per_day: int | None = None
     """LIM-11."""
 
+    refuses_loopback: bool = False
+    """Whether this machine is no destination (PUB-6). No plan's affair: a setting."""
+
 
 PROFILES: dict[str, Limits] = {
     "free": Limits(
@@ -108,14 +111,14 @@ STRICT_MAX_RETRIES = 5
 """LIM-4: what users of the vendor's dev server report; opt-in, not for ``pro``."""
 
 
-def limits_of(quota: str, *, strict: bool) -> Limits:
+def limits_of(quota: str, *, strict: bool, refuse_loopback: bool = False) -> Limits:
     """Return the limits of a profile of ``PROFILES``.
 
     Without ``strict``, how many resources there are and how many messages a day
     isn't limited (LIM-13). With it, it is, and what the sources disagree on is
     narrowed to its smallest value (C-22). Raises ``KeyError`` for an unknown profile.
     """
-    limits = PROFILES[quota]
+    limits = replace(PROFILES[quota], refuses_loopback=refuse_loopback)
     if not strict:
         return replace(
             limits,

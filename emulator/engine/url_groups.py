@@ -9,11 +9,12 @@ from emulator.core import url_groups
 from emulator.core.bodies import EndpointPattern
 from emulator.core.header_map import HeaderMap
 from emulator.core.limits import Limits
+from emulator.core.loopback import loopback_problem
 from emulator.core.resources import Endpoint, UrlGroup
 from emulator.core.transition import Transition
 from emulator.engine.ports import Clock
 from emulator.engine.store import Store
-from emulator.errors import NotFound, QuotaExceeded
+from emulator.errors import InvalidDestination, NotFound, QuotaExceeded
 
 __all__ = ["UrlGroups"]
 
@@ -46,7 +47,15 @@ class UrlGroups:
         return tuple(self._store.url_groups.values())
 
     def upsert_endpoints(self, name: str, endpoints: Sequence[Endpoint]) -> None:
-        """Add or change endpoints; makes the group (UGR-2). May raise QuotaExceeded."""
+        """Add or change endpoints; makes the group (UGR-2).
+
+        Raises ``QuotaExceeded`` and ``InvalidDestination``.
+        """
+        if self._limits.refuses_loopback:
+            for endpoint in endpoints:
+                problem = loopback_problem(endpoint.url)
+                if problem is not None:
+                    raise InvalidDestination(endpoint.url, problem)
         before = self._store.url_groups.get(name)
         groups, members = self._limits.max_url_groups, self._limits.max_endpoints
         count = len(self._store.url_groups)

@@ -40,6 +40,15 @@ def test_a_flag_beats_the_environment_the_file_and_the_default(folder, monkeypat
         ("--quota", "QEMU_QUOTA", "pro", "quota", "'pro'", "quota", "pro"),
         ("--strict", "QEMU_STRICT", "1", "strict", "true", "strict", True),
         (
+            "--refuse-loopback",
+            "QEMU_REFUSE_LOOPBACK",
+            "1",
+            "refuse-loopback",
+            "true",
+            "refuse_loopback",
+            True,
+        ),
+        (
             "--region",
             "QEMU_REGION",
             "US-EAST-1",
@@ -93,7 +102,7 @@ def test_a_flag_beats_the_environment_the_file_and_the_default(folder, monkeypat
 def test_a_setting_can_be_a_flag_a_variable_or_a_key(
     folder, monkeypatch, flag, variable, text, key, toml, field, value
 ):
-    flags = (flag,) if flag == "--strict" else (flag, text)
+    flags = (flag,) if value is True else (flag, text)
 
     assert getattr(chosen(*flags), field) == value
     (folder / "qemu.toml").write_text(f"{key} = {toml}")

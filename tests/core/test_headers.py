@@ -124,6 +124,21 @@ def test_a_bad_destination_is_refused():
         parse(destination="ftp://x")
 
 
+def test_a_message_or_a_callback_for_this_machine_is_refused_if_loopback_is():
+    """PUB-6, ERR-4."""
+    limits = replace(PAYG, refuses_loopback=True)
+    callback = ("Upstash-Callback", "http://[::1]/")
+
+    assert refusal(limits=limits) == (
+        "invalid destination url: endpoint resolves to a loopback address: 127.0.0.1"
+    )
+    assert refusal(callback, limits=limits, destination="http://ex.com") == (
+        'invalid Upstash-Callback "http://[::1]/": '
+        "endpoint resolves to a loopback address: ::1"
+    )
+    assert parse(limits=limits, destination="http://ex.com").options == Options()
+
+
 def test_a_body_may_be_as_large_as_the_plan_allows():
     """LIM-2, PUB-22."""
     limits = replace(PAYG, max_message_bytes=3)
@@ -855,6 +870,14 @@ def test_a_call_without_configuration_overrides_nothing():
 
     assert overrides == Overrides()
     assert overrides.apply(options, header) == (options, header)
+
+
+def test_an_overriding_callback_to_this_machine_is_refused_if_loopback_is():
+    """DLQ-34, PUB-6."""
+    callback = ("Upstash-Failure-Callback", "http://localhost")
+
+    with pytest.raises(InvalidHeader, match="resolves to a loopback address"):
+        override(callback, limits=replace(PAYG, refuses_loopback=True))
 
 
 def test_what_is_given_is_overridden_and_the_rest_stays():

@@ -1,6 +1,6 @@
 """emulator/core/limits.py: the table of contract section 25."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -112,6 +112,18 @@ def test_strict_limits_how_many_there_are_of_something(quota):
         assert getattr(limits, name) == getattr(PROFILES[quota], name)
 
 
+@pytest.mark.parametrize("quota", QUOTAS)
+@pytest.mark.parametrize("strict", [True, False])
+def test_no_plan_refuses_loopback_unless_it_is_asked_for(quota, strict):
+    """PUB-6."""
+    limits = limits_of(quota, strict=strict)
+
+    assert not limits.refuses_loopback
+    assert limits_of(quota, strict=strict, refuse_loopback=True) == replace(
+        limits, refuses_loopback=True
+    )
+
+
 @pytest.mark.parametrize(("quota", "retries"), [("free", 5), ("payg", 5), ("pro", 999)])
 def test_strict_allows_five_retries_but_for_pro(quota, retries):
     """LIM-4, C-22."""
@@ -120,7 +132,7 @@ def test_strict_allows_five_retries_but_for_pro(quota, retries):
 
 
 def test_every_limit_is_known_to_these_tests():
-    assert {*ALWAYS, *STRICTLY, "max_retries"} == {
+    assert {*ALWAYS, *STRICTLY, "max_retries", "refuses_loopback"} == {
         field.name for field in fields(Limits)
     }
 

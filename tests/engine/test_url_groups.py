@@ -23,7 +23,7 @@ from emulator.core.model import (
 )
 from emulator.core.resources import Endpoint
 from emulator.engine.engine import Engine
-from emulator.errors import NotFound, QuotaExceeded
+from emulator.errors import InvalidDestination, NotFound, QuotaExceeded
 from tests.doubles import T0, ScriptedTransport, a_publish, quiet
 
 OK = Responded(200)
@@ -203,6 +203,22 @@ async def test_endpoints_too_many_are_refused_whole():
 
     engine.url_groups.upsert_endpoints("g", many[99:100])
     assert len(engine.url_groups.get("g").endpoints) == 100
+
+
+async def test_a_group_on_this_machine_is_refused_whole_if_loopback_is():
+    """PUB-6, ERR-4."""
+    _, engine, _ = an_emulator(refuse_loopback=True)
+    public = Endpoint("https://ex.com/hook")
+
+    with pytest.raises(InvalidDestination) as caught:
+        engine.url_groups.upsert_endpoints("g", [public, Endpoint("http://[::1]/")])
+    assert str(caught.value) == (
+        "invalid destination url: endpoint resolves to a loopback address: ::1"
+    )
+    assert engine.url_groups.list() == ()
+
+    engine.url_groups.upsert_endpoints("g", [public])
+    assert len(engine.url_groups.list()) == 1
 
 
 # Publishing to a group

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 from collections.abc import AsyncIterator
 
@@ -455,6 +456,33 @@ async def test_strict_quotas_allow_five_retries():
 
     assert allowed.status == 200
     assert refused.error == "quota maxRetries exceeded, current limit: 5"
+
+
+@pytest.mark.parametrize("call", ["publish", "enqueue/q", "schedules"])
+async def test_this_machine_is_no_destination_if_loopback_is_refused(call):
+    """PUB-6, ERR-4."""
+    cron = [("Upstash-Cron", "* * * * *")] if call == "schedules" else []
+    async with serve(refuse_loopback=True) as api:
+        refused = await api.post(f"/v2/{call}/http://localhost:3000/", headers=cron)
+        untouched = await api.is_untouched()
+        accepted = await api.post(f"/v2/{call}/https://ex.com/", headers=cron)
+
+    assert refused.status == 400
+    assert refused.error == (
+        "invalid destination url: endpoint resolves to a loopback address: ::1"
+    )
+    assert untouched
+    assert accepted.status == 200
+
+
+async def test_a_batch_with_a_destination_on_this_machine_is_refused_whole():
+    """BAT-7, PUB-6."""
+    entries = [{"destination": "https://ex.com"}, {"destination": "http://127.0.0.1"}]
+    async with serve(refuse_loopback=True) as api:
+        answer = await api.post("/v2/batch", body=json.dumps(entries).encode())
+
+        assert answer.status == 400
+        assert await api.is_untouched()
 
 
 # Deduplication
