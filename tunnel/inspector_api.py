@@ -82,7 +82,10 @@ class InspectorApi:
                 web.post("/_qemu/exchanges/{id}/replay", self._replay),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+        # A replay ends with whoever waits for it: an app may never answer.
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=0, handler_cancellation=True
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port)
         try:
@@ -93,7 +96,7 @@ class InspectorApi:
         self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Listen no more."""
+        """Listen no more. Replays under way are given up."""
         if self._runner is not None:
             runner, self._runner = self._runner, None
             await runner.cleanup()

@@ -1,5 +1,6 @@
 """tunnel/inspector_api.py: exchanges over HTTP, on loopback, and for no web page."""
 
+import asyncio
 import json
 import socket
 from contextlib import asynccontextmanager
@@ -328,6 +329,17 @@ async def test_a_port_that_is_taken_is_an_os_error(inspector):
 
 async def test_an_ipv6_address_stands_in_brackets():
     assert InspectorApi(Inspector(), host="::1", port=5).url == "http://[::1]:5"
+
+
+async def test_stopping_gives_up_a_replay_that_has_no_answer(inspector):
+    async with serving(None) as app, asyncio.timeout(5):
+        async with serving_api(inspector, app.url) as client:
+            replaying = asyncio.create_task(client.replay(1))
+            await app.called.wait()
+        with pytest.raises(aiohttp.ClientError):
+            await replaying
+
+    assert inspector.exchange(4).state == "failed"
 
 
 async def test_stopping_what_was_never_started_does_nothing():
