@@ -215,9 +215,7 @@ class Call:
     def on_room(self) -> None:
         """The link has room for more of the answer."""
         if self._connection is not None:
-            transport = self._connection.transport
-            if not transport.is_closing():
-                transport.resume_reading()
+            self._connection.go_on_reading()
 
     def on_head(self, payload: bytes, is_last: bool) -> None:
         """The relay answers nothing: ``Link`` lets no HEAD come here."""
@@ -339,7 +337,7 @@ class Call:
 
     def _mind_room(self) -> None:
         if self._stream.is_full and self._connection is not None:
-            self._connection.transport.pause_reading()
+            self._connection.stop_reading()
 
     def _release(self, answer: ResponseHead, reader: BodyReader) -> None:
         connection, self._connection = self._connection, None

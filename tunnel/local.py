@@ -57,6 +57,7 @@ class LocalConnection(asyncio.Protocol):
     """A connection to the local server."""
 
     __slots__ = (
+        "_is_reading",
         "_server",
         "idle_since_s",
         "is_writable",
@@ -69,6 +70,7 @@ class LocalConnection(asyncio.Protocol):
         self._server = server
         self.occupant: Occupant | None = None
         self.is_writable = True
+        self._is_reading = True
         self.idle_since_s = 0.0
         self.uses = 0
         """How many requests it has taken."""
@@ -106,9 +108,23 @@ class LocalConnection(asyncio.Protocol):
         if self.occupant is not None:
             self.occupant.written()
 
+    def stop_reading(self) -> None:
+        """Read nothing until there is room for it."""
+        if self._is_reading:
+            self._is_reading = False
+            self.transport.pause_reading()
+
+    def go_on_reading(self) -> None:
+        """There is room again."""
+        if not self._is_reading:
+            self._is_reading = True
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
     def release(self, *, is_reusable: bool) -> None:
         """Its request is done."""
         self.occupant = None
+        self.go_on_reading()  # the next one wants its answer, however full the last was
         if is_reusable and not self.transport.is_closing():
             self._server.keep(self)
         else:
