@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from tunnel.counters import Counters
 from tunnel.errors import RelayRefused, WireError
 from tunnel.flow import INITIAL_WINDOW_BYTES, LINK_WINDOW_BYTES
-from tunnel.forwarded import forwarded
+from tunnel.forwarded import TrustedProxies
 from tunnel.grant import ANYTHING, Grant
 from tunnel.http import RequestHead
 from tunnel.leases import Leases, Session
@@ -27,7 +27,7 @@ from tunnel.names import (
     public_url,
     random_name,
 )
-from tunnel.networks import Network, parse_networks
+from tunnel.networks import parse_networks
 from tunnel.policy import Policy
 from tunnel.rate import TokenBucket
 from tunnel.settings import RelaySettings
@@ -58,10 +58,11 @@ class Admission:
         self._leases = leases
         self._counters = counters
         self._token_bytes = token_bytes
-        self.trusted: tuple[Network, ...] = parse_networks(
-            settings.trusted_proxies, "trusted_proxies"
-        )
+        self.trusted: TrustedProxies | None = None
         """The proxies whose word is taken."""
+        if settings.trusted_proxies:
+            networks = parse_networks(settings.trusted_proxies, "trusted_proxies")
+            self.trusted = TrustedProxies(networks)
         self._verifier: Verifier | None = None
         self._jwks: Jwks | None = None
         if settings.is_guarded:
@@ -101,8 +102,8 @@ class Admission:
     ) -> tuple[str, str, str]:
         """Return address, scheme and host of a request, by trusted proxies' word."""
         host = head.host
-        if self.trusted:
-            origin = forwarded(head.headers, peer, self.trusted)
+        if self.trusted is not None:
+            origin = self.trusted.origin(head.raw, peer)
             peer = origin.client
             scheme = origin.scheme or scheme
             host = origin.host or host

@@ -14,10 +14,10 @@ from typing import Literal
 from tunnel.exchange import Exchange
 from tunnel.flow import FIRST_BYTES
 from tunnel.http import (
-    MAX_HEAD_BYTES,
     BadMessage,
     BodyReader,
     ResponseHead,
+    check_unfinished_head,
     encode_chunk,
     error_response,
     find_head_end,
@@ -265,8 +265,10 @@ class Call:
             end = find_head_end(data)
             if end < 0:
                 self._buffer = data
-                if len(data) > MAX_HEAD_BYTES:
-                    self._broke("its answer's head is too large")
+                try:
+                    check_unfinished_head(data)
+                except BadMessage as error:
+                    self._broke(f"its answer isn't HTTP: {error.reason}")
                 return
             raw, data = data[:end], data[end:]
             try:

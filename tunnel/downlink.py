@@ -25,6 +25,7 @@ from tunnel.wire import (
     CLOSE_REPLACED,
     CLOSE_SILENT,
     LINK_PATH,
+    MAX_HELLO_BYTES,
     MAX_MESSAGE_BYTES,
     Kind,
     decode_frames,
@@ -110,7 +111,13 @@ class Downlink(asyncio.Protocol):
         )
         await self._opened
         assert self._carriage is not None
-        self._carriage.send(encode_frame(0, Kind.HELLO, encode_json(hello)))
+        message = encode_frame(0, Kind.HELLO, encode_json(hello))
+        if len(message) > MAX_HELLO_BYTES:
+            raise RelayRefused(
+                f"token and access rules have {len(message)} bytes together, and "
+                f"{MAX_HELLO_BYTES} are taken: use fewer rules"
+            )
+        self._carriage.send(message)
         return await self._welcome
 
     def attach(self, link: Link) -> None:

@@ -2,6 +2,9 @@
 
 TunnelError
 ├── SettingsRefused     a setting that can't be; .setting .reason
+├── NameRefused         (names.py) no tunnel can be called so; .name .reason
+├── TokenRefused        (tokens.py) a token opens nothing; .reason
+│   └── UnknownKey      … because its key isn't known
 ├── WireError           the other end broke the link's rules; .code .reason
 ├── RelayUnreachable    .url .reason
 └── RelayRefused        the relay said no, and asking again won't help; .reason

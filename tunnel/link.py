@@ -266,6 +266,10 @@ class Link:
         if self._resend:
             return self._resend.popleft()
         self._is_ready = False
+        if not (self._ordered or self._control or self._turns) and (
+            self.seen == self._told
+        ):
+            return b""
         if self.seen > self._told:
             self._told = self.seen
             self._untold_bytes = 0

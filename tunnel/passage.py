@@ -11,12 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tunnel.flow import FIRST_BYTES
-from tunnel.forwarded import forwarded
 from tunnel.http import (
     BadMessage,
     BodyReader,
     RequestHead,
     ResponseHead,
+    check_trailers,
     encode_chunk,
     error_response,
     forward_request,
@@ -248,8 +248,8 @@ class Passage:
         head, visitor, public = self.head, self._visitor, self._public
         scheme = b"https" if public.is_secure else b"http"
         client, host = visitor.peer, None
-        if public.trusted:
-            origin = forwarded(head.headers, client, public.trusted)
+        if public.trusted is not None:
+            origin = public.trusted.origin(head.raw, client)
             client, host = origin.client, origin.host
             if origin.scheme is not None:
                 scheme = origin.scheme.encode()
@@ -333,16 +333,22 @@ class Passage:
             self._give_back(f"the local server's answer isn't HTTP: {error.reason}")
             return
         visitor = self._visitor
+        if self._answer is not None:
+            self._give_back("the local server answered twice")
+            return
         if answer.is_interim:
-            if request.version == 11:
+            if is_last:
+                self._give_back("the local server's answer ended before it began")
+            elif request.version == 11 and visitor.is_writable:
+                # No window bounds heads: who reads none gets none.
                 visitor.transport.write(
                     forward_response(answer, close=False, version=11)
                 )
             return
-        self._answer = answer
-        if answer.upgrade and request.upgrade is None:
+        if answer.upgrade and (request.upgrade is None or is_last or data):
             self._give_back("the local server switched protocols, unasked")
             return
+        self._answer = answer
         if request.upgrade is not None and not answer.upgrade and self._stream:
             self._stream.send_end()  # it stays HTTP
         is_old = request.version == 10
@@ -381,7 +387,9 @@ class Passage:
         if visitor._passage is not self:
             stream.accept(len(data))
             return
-        if self._is_chunking:
+        if self._answer is None:
+            self._give_back("an answer's body came before its head")
+        elif self._is_chunking:
             visitor.transport.write(encode_chunk(data))
         elif self.is_raw or self._counts(len(data)):
             visitor.transport.write(data)
@@ -450,10 +458,16 @@ class Passage:
         if self._left:
             self._give_back("the local server's answer is shorter than its head says")
             return
-        if self._answer is None:
-            self._give_back("an answer ended that had no head")
+        if self._answer is None or self._answer.upgrade:
+            self._give_back("the local server's answer ended before it began")
             return
         if self._is_chunking:
+            if trailers:
+                try:
+                    check_trailers(trailers)
+                except BadMessage as error:
+                    self._give_back(f"the local server's answer: {error.reason}")
+                    return
             visitor.transport.write(last_chunk(trailers))
         stream = self._stream
         if stream is not None and not self._is_whole and not stream.is_over:

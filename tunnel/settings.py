@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from tunnel.errors import SettingsRefused
 from tunnel.keys import PublicKey
+from tunnel.networks import parse_networks
 from tunnel.policy import Policy
 
 __all__ = ["LinkTimes", "RelaySettings", "TunnelSettings"]
@@ -118,11 +119,7 @@ class RelaySettings:
         for name in ("max_held", "max_connections", "max_tunnels", "max_streams"):
             if getattr(self, name) < 1:
                 raise SettingsRefused(name, "must be at least 1")
-        for proxy in self.trusted_proxies:
-            try:
-                ipaddress.ip_network(proxy, strict=False)
-            except ValueError as error:
-                raise SettingsRefused("trusted_proxies", str(error)) from error
+        parse_networks(self.trusted_proxies, "trusted_proxies")
         if not self.is_guarded and not _is_loopback(self.host):
             raise SettingsRefused(
                 "host",

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tunnel.counters import Counters
+from tunnel.forwarded import TrustedProxies
 from tunnel.http import (
-    MAX_HEAD_BYTES,
     BadMessage,
     RequestHead,
     check_unfinished_head,
@@ -25,7 +25,6 @@ from tunnel.http import (
 )
 from tunnel.leases import Leases
 from tunnel.names import address_of
-from tunnel.networks import Network
 from tunnel.passage import Passage
 from tunnel.settings import RelaySettings
 from tunnel.wire import LINK_PATH
@@ -68,7 +67,7 @@ class Public:
     started_s: float
     become_link: HandOver
     become_api: HandOver
-    trusted: tuple[Network, ...]
+    trusted: TrustedProxies | None
     """The proxies whose word is taken."""
     is_secure: bool
     visitors: set[Visitor] = field(default_factory=set)
@@ -90,6 +89,7 @@ class Visitor(asyncio.Protocol):
         "_public",
         "_rate_bytes",
         "_rate_since_s",
+        "_searched",
         "is_reading",
         "is_writable",
         "peer",
@@ -99,6 +99,8 @@ class Visitor(asyncio.Protocol):
     def __init__(self, public: Public) -> None:
         self._public = public
         self._buffer = b""
+        self._searched = 0
+        """How much of the buffer is known to be no whole head."""
         self._passage: Passage | None = None
         self._deadline_s = 0.0
         self._rate_bytes = 0
@@ -188,11 +190,12 @@ class Visitor(asyncio.Protocol):
         try:
             while self._passage is None and self._buffer and not self._is_lingering:
                 buffer = self._buffer
-                end = find_head_end(buffer)
+                end = find_head_end(buffer, max(0, self._searched - 3))
                 if end < 0:
                     self._check_unfinished(buffer)
                     return
                 self._buffer = buffer[end:]
+                self._searched = 0
                 try:
                     head = parse_request_head(buffer[:end])
                 except BadMessage as error:
@@ -204,11 +207,9 @@ class Visitor(asyncio.Protocol):
 
     def _check_unfinished(self, buffer: bytes) -> None:
         """Refuse a head that can't become a good one, before it is whole."""
-        if len(buffer) > MAX_HEAD_BYTES:
-            self.refuse(431, b"relay", "the request's head is too large")
-            return
         try:
-            check_unfinished_head(buffer)
+            check_unfinished_head(buffer, self._searched)
+            self._searched = len(buffer)
         except BadMessage as error:
             self.refuse(error.status, b"relay", error.reason)
 
@@ -218,7 +219,11 @@ class Visitor(asyncio.Protocol):
             self._hand_over(public.become_link, head)
             return
         domain = public.settings.domain
-        address = address_of(head.host, head.path, head.header(b"qemu-tunnel"), domain)
+        address = address_of(head.host, head.path, None, domain)
+        if address is None:  # asked for the header last: looking for it costs
+            address = address_of(
+                head.host, head.path, head.header(b"qemu-tunnel"), domain
+            )
         if address is None:
             if head.path.startswith(_OWN_PREFIX):
                 self._hand_over(public.become_api, head)
