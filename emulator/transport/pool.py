@@ -29,6 +29,12 @@ Shorter than the keep-alive of the usual servers (gunicorn 2 s, Node.js and uvic
 be a failed delivery that no production system sees.
 """
 
+_TRUSTED_S = 0.02
+"""Idle for longer, a connection is looked at before it is used.
+
+The event loop tells a closed connection in its next turn, and a turn may take long.
+"""
+
 _DESCRIPTOR_PAUSE_S = 0.05
 """Nobody tells when a descriptor comes free."""
 
@@ -68,8 +74,9 @@ class Pool:
 
         It has to be given back, or aborted.
         """
-        while not is_fresh and (connection := self._pop_idle(place)) is not None:
-            if connection.is_usable():
+        while not is_fresh and (popped := self._pop_idle(place)) is not None:
+            connection, idle_s = popped
+            if connection.is_open and (idle_s < _TRUSTED_S or connection.is_quiet()):
                 return connection
             connection.abort()
         if self._has_room(place):  # whoever waits couldn't use it
@@ -192,16 +199,16 @@ class Pool:
             self._forget_idle(connection)
             self._free(connection.place)
 
-    def _pop_idle(self, place: Place) -> Connection | None:
-        """Take the connection that was used last."""
+    def _pop_idle(self, place: Place) -> tuple[Connection, float] | None:
+        """Take the connection that was used last; say how long ago, in seconds."""
         idle = self._idle.get(place)
         if not idle:
             return None
         connection, _ = idle.popitem()
         if not idle:
             del self._idle[place]
-        del self._idle_since_s[connection]
-        return connection
+        since_s = self._idle_since_s.pop(connection)
+        return connection, asyncio.get_running_loop().time() - since_s
 
     def _forget_idle(self, connection: Connection) -> None:
         if self._idle_since_s.pop(connection, None) is not None:

@@ -172,8 +172,9 @@ async def test_a_slot_given_to_one_that_stops_waiting_is_not_lost():
         assert await result_of(calls[1]) is not first
 
 
-async def test_a_connection_that_its_server_closed_meanwhile_is_not_used():
+async def test_a_connection_that_its_server_closed_meanwhile_is_not_used(monkeypatch):
     """Nor one on which bytes wait that nobody asked for."""
+    monkeypatch.setattr(pool_module, "_TRUSTED_S", 0)
     async with destination() as bare, a_pool() as pool:
         place = Place("127.0.0.1", bare.port)
         closed, spoken = [await taken(pool, place) for _ in range(2)]
