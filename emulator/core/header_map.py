@@ -2,8 +2,10 @@
 
 ``("Content-Type", "text/plain", "X-A", "1", "X-A", "2")``: a name, its value, the
 next name. Names are canonical (FMT-7), a name may repeat (HDR-33), order is that
-of arrival. A flat tuple takes half the memory of a dict, and messages wait in
-great numbers.
+of arrival. A flat tuple takes half the memory of a dict.
+
+A message that waits has its header map *packed*: most messages have the same names, so
+those are one tuple for all of them, and the values are one text. That takes a third.
 """
 
 from __future__ import annotations
@@ -12,9 +14,25 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from sys import intern
 
-__all__ = ["HeaderMap", "build", "canonical_name", "first", "grouped", "pairs"]
+__all__ = [
+    "HeaderMap",
+    "PackedValues",
+    "build",
+    "canonical_name",
+    "first",
+    "grouped",
+    "pack",
+    "pairs",
+    "unpack",
+]
 
 HeaderMap = tuple[str, ...]
+
+PackedValues = str | HeaderMap
+"""The values of a packed header map; or all of one that isn't worth it, or can't be."""
+
+_BETWEEN = "\0"
+"""Between packed values: no header's value may contain it."""
 
 
 @lru_cache(maxsize=4096)
@@ -52,3 +70,32 @@ def grouped(header: HeaderMap) -> dict[str, list[str]]:
     for name, value in pairs(header):
         result.setdefault(name, []).append(value)
     return result
+
+
+def pack(header: HeaderMap) -> tuple[tuple[str, ...], PackedValues]:
+    """Return names and values for ``unpack``, which take little memory.
+
+    Equal maps are packed equally.
+    """
+    if len(header) <= 2:
+        return (), header
+    names = _shared(header[::2])
+    values = _BETWEEN.join(header[1::2])
+    if values.count(_BETWEEN) != len(names) - 1:
+        return (), header
+    return names, values
+
+
+def unpack(names: tuple[str, ...], values: PackedValues) -> HeaderMap:
+    """Return the header map that was packed."""
+    if not isinstance(values, str):
+        return values
+    flat = [""] * (2 * len(names))
+    flat[::2] = names
+    flat[1::2] = values.split(_BETWEEN)
+    return tuple(flat)
+
+
+@lru_cache(maxsize=1024)
+def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
+    return names

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from emulator.core import backoff, callbacks, dedup
-from emulator.core.header_map import HeaderMap
+from emulator.core.header_map import HeaderMap, pack
 from emulator.core.model import (
     Deduplication,
     DestinationKind,
@@ -237,10 +237,12 @@ def revive(
     ``options`` and ``header`` are the entry's own, or what the retry call overrides
     (DLQ-34). The message keeps its queue, schedule, URL group and caller (DLQ-35).
     """
+    header_names, header_values = pack(header)
     message = entry.message._replace(
         message_id=message_id,
         options=options,
-        header=header,
+        header_names=header_names,
+        header_values=header_values,
         created_at_ms=now_ms,
         not_before_ms=max(now_ms, not_before_ms),
     )

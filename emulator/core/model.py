@@ -21,9 +21,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import NamedTuple
+from functools import lru_cache
+from typing import NamedTuple, Self
 
-from emulator.core.header_map import HeaderMap, first
+from emulator.core.header_map import HeaderMap, PackedValues, first, pack, unpack
 
 __all__ = [
     "DEFAULT_RETRIES",
@@ -38,6 +39,7 @@ __all__ = [
     "LogEntry",
     "Message",
     "Options",
+    "Origin",
     "Outcome",
     "Outgoing",
     "Progress",
@@ -185,6 +187,9 @@ class Callback:
     options: Options = Options()
 
 
+_NO_OPTIONS = Options()
+
+
 class Publish(NamedTuple):
     """What a publisher asks for: parsed, checked, in our units."""
 
@@ -212,25 +217,8 @@ class Publish(NamedTuple):
     caller_ip: str = ""
 
 
-class Message(NamedTuple):
-    """A message on its way to one URL. Never changes: ``Progress`` does."""
-
-    message_id: str
-
-    url: str
-
-    created_at_ms: int
-
-    not_before_ms: int
-    """No delivery starts before it."""
-
-    body: bytes = b""
-
-    header: HeaderMap = ()
-
-    options: Options = Options()
-
-    caller_ip: str = ""
+class Origin(NamedTuple):
+    """What brought a message about, or holds it. Equal ones are one object."""
 
     url_group_name: str | None = None
 
@@ -241,10 +229,111 @@ class Message(NamedTuple):
     schedule_id: str | None = None
 
     api: str | None = None
-    """``llm`` for the built-in API."""
 
     callback_of: str | None = None
-    """The message whose outcome this callback message reports."""
+
+
+_origin = lru_cache(maxsize=1024)(Origin)
+
+
+class _Message(NamedTuple):
+    """A message as it waits: what it has in common with others is shared."""
+
+    message_id: str
+
+    url: str
+
+    created_at_ms: int
+
+    not_before_ms: int
+    """No delivery starts before it."""
+
+    body: bytes
+
+    header_names: tuple[str, ...]
+    """Packed (``header_map.pack``); so are the values."""
+
+    header_values: PackedValues
+
+    options: Options
+
+    caller_ip: str
+
+    origin: Origin
+
+
+class Message(_Message):
+    """A message on its way to one URL. Never changes: ``Progress`` does."""
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        *,
+        message_id: str,
+        url: str,
+        created_at_ms: int,
+        not_before_ms: int,
+        body: bytes = b"",
+        header: HeaderMap = (),
+        options: Options = _NO_OPTIONS,
+        caller_ip: str = "",
+        url_group_name: str | None = None,
+        endpoint_name: str | None = None,
+        queue_name: str | None = None,
+        schedule_id: str | None = None,
+        api: str | None = None,
+        callback_of: str | None = None,
+    ) -> Self:
+        names, values = pack(header)
+        origin = _origin(
+            url_group_name, endpoint_name, queue_name, schedule_id, api, callback_of
+        )
+        return tuple.__new__(
+            cls,
+            (
+                message_id,
+                url,
+                created_at_ms,
+                not_before_ms,
+                body,
+                names,
+                values,
+                options,
+                caller_ip,
+                origin,
+            ),
+        )
+
+    @property
+    def header(self) -> HeaderMap:
+        return unpack(self.header_names, self.header_values)
+
+    @property
+    def url_group_name(self) -> str | None:
+        return self.origin.url_group_name
+
+    @property
+    def endpoint_name(self) -> str | None:
+        return self.origin.endpoint_name
+
+    @property
+    def queue_name(self) -> str | None:
+        return self.origin.queue_name
+
+    @property
+    def schedule_id(self) -> str | None:
+        return self.origin.schedule_id
+
+    @property
+    def api(self) -> str | None:
+        """``llm`` for the built-in API."""
+        return self.origin.api
+
+    @property
+    def callback_of(self) -> str | None:
+        """The message whose outcome this callback message reports."""
+        return self.origin.callback_of
 
 
 class Responded(NamedTuple):

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emulator.core.header_map import build, canonical_name, first, grouped, pairs
+from emulator.core.header_map import (
+    build,
+    canonical_name,
+    first,
+    grouped,
+    pack,
+    pairs,
+    unpack,
+)
 
 few = settings(max_examples=50, deadline=None)
 
@@ -100,3 +108,34 @@ def test_grouping_loses_no_value(given_items):
     assert sorted(values) == sorted(value for _, value in given_items)
     for name, of_name in grouped(header).items():
         assert first(header, name) == of_name[0]
+
+
+# Packed maps
+
+values = st.text("\0ab,", max_size=3)
+header_maps = st.lists(st.tuples(st.sampled_from(["X-A", "X-B"]), values), max_size=4)
+
+
+@few
+@given(header_maps.map(build))
+def test_what_is_packed_is_unpacked_again(header):
+    assert unpack(*pack(header)) == header
+
+
+@few
+@given(header_maps.map(build), header_maps.map(build))
+def test_maps_are_packed_equally_if_they_are_equal(one, other):
+    assert (pack(one) == pack(other)) == (one == other)
+
+
+def test_equal_names_are_one_tuple_of_all_packed_maps():
+    one, _ = pack(("X-A", "1", "X-B", "2"))
+    other, _ = pack(("X-A", "3", "X-B", "4"))
+
+    assert one is other
+
+
+def test_a_value_that_would_be_taken_apart_is_not_packed():
+    header = ("X-A", "a\0b", "X-B", "c")
+
+    assert pack(header) == ((), header)

@@ -128,6 +128,35 @@ def test_values_never_change(value, attribute):
         setattr(value, attribute, None)
 
 
+def test_a_message_tells_what_it_was_made_of():
+    header = ("Content-Type", "text/plain", "X-A", "1", "X-A", "2")
+    message = a_message(
+        header=header,
+        url_group_name="g",
+        endpoint_name="e",
+        queue_name="q",
+        schedule_id="scd_1",
+        api="llm",
+        callback_of="msg_0",
+    )
+
+    assert message.header == header
+    assert message.url_group_name == "g"
+    assert message.endpoint_name == "e"
+    assert message.queue_name == "q"
+    assert message.schedule_id == "scd_1"
+    assert message.api == "llm"
+    assert message.callback_of == "msg_0"
+
+
+def test_messages_of_one_origin_share_it():
+    """They wait in great numbers."""
+    one, other = a_message(queue_name="q"), a_message(queue_name="q", body=b"x")
+
+    assert one.origin is other.origin
+    assert one.origin != a_message().origin
+
+
 # How much a log entry and a DLQ entry hold
 
 

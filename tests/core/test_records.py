@@ -76,7 +76,7 @@ callbacks = st.builds(
 )
 options = options_with(maybe(callbacks))
 messages = st.builds(
-    Message,
+    lambda **fields: Message(**fields),  # not what Hypothesis takes for its fields
     message_id=texts,
     url=texts,
     created_at_ms=numbers,
