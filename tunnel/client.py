@@ -42,6 +42,9 @@ _CLOCK_JUMP_S = 5.0
 
 _NORMAL_CLOSE = 1000
 
+_LEAVING_S = 0.05
+"""How often a link that is to be closed is looked at, whether nothing needs it."""
+
 
 class Tunnel:
     """A running tunnel.
@@ -247,9 +250,21 @@ class Tunnel:
 
     def _goodbye(self, why: str) -> None:
         """The relay stops, or wants the link elsewhere: look for it there."""
-        downlink = self._downlink
-        if downlink is not None:
-            downlink.close(_NORMAL_CLOSE, why or "the relay asked for another link")
+        if self._downlink is not None:
+            self._leave(self._downlink, why or "the relay asked for another link")
+
+    def _leave(self, downlink: Downlink, why: str) -> None:
+        """Close a link when the requests under way have ended; until then look again.
+
+        They have no other way back. A relay that won't wait closes it itself.
+        """
+        if downlink is not self._downlink or downlink.lost.done():
+            return
+        if self._link is not None and self._link.open_streams:
+            loop = asyncio.get_running_loop()
+            loop.call_later(_LEAVING_S, self._leave, downlink, why)
+            return
+        downlink.close(_NORMAL_CLOSE, why)
 
     def _ready(self) -> None:
         if self._downlink is not None:
