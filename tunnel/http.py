@@ -12,6 +12,7 @@ from tunnel.http_body import (
     MAX_CHUNK_LINE_BYTES,
     MAX_TRAILER_BYTES,
     BodyReader,
+    check_trailers,
     encode_chunk,
     last_chunk,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "BodyReader",
     "RequestHead",
     "ResponseHead",
+    "check_trailers",
     "check_unfinished_head",
     "encode_chunk",
     "error_response",

@@ -16,6 +16,7 @@ __all__ = [
     "MAX_CHUNK_LINE_BYTES",
     "MAX_TRAILER_BYTES",
     "BodyReader",
+    "check_trailers",
     "encode_chunk",
     "last_chunk",
 ]
@@ -197,14 +198,19 @@ class _ChunkReader:
 
     def _finish(self, trailers: bytes, rest: bytes) -> None:
         if trailers:
-            if not _trailer_lines(trailers):
-                raise BadMessage(400, "a trailer must be a name, a colon, a value")
-            forbidden = _forbidden_trailer(trailers)
-            if forbidden:
-                raise BadMessage(400, f"{forbidden[1].decode()} can't be a trailer")
+            check_trailers(trailers)
         self.trailers = trailers
         self.rest = rest
         self.is_finished = True
+
+
+def check_trailers(trailers: bytes) -> None:
+    """Raise ``BadMessage`` if these aren't whole lines that may stand behind a body."""
+    if not _trailer_lines(trailers):
+        raise BadMessage(400, "a trailer must be a name, a colon, a value")
+    forbidden = _forbidden_trailer(trailers)
+    if forbidden:
+        raise BadMessage(400, f"{forbidden[1].decode()} can't be a trailer")
 
 
 def _bad_chunk_end() -> BadMessage:
