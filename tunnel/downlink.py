@@ -7,6 +7,7 @@ What to do when it is lost is ``client.py``'s.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -37,6 +38,11 @@ from tunnel.wire import (
 __all__ = ["Downlink"]
 
 _WRITE_HIGH_BYTES = 1 << 18
+
+_MAX_UNSENT_BYTES = 1 << 17
+"""In the system's buffer: what is there already, nothing can overtake."""
+
+_NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 _CONNECT_S = 10.0
 """For the connection, TLS, the websocket's handshake and WELCOME together."""
@@ -136,11 +142,13 @@ class Downlink(asyncio.Protocol):
 
     def close(self, code: int, reason: str) -> None:
         """Close the websocket, and say why."""
-        if self._carriage is not None:
-            self._carriage.close(code, reason)
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            # One that is gone can't be written to: uvloop's raises an error.
+            if self._carriage is not None:
+                self._carriage.close(code, reason)
+            transport.close()
         self._lose(code, reason)
-        if self._transport is not None:
-            self._transport.close()
 
     def abort(self) -> None:
         """Drop the connection, without a word."""
@@ -166,6 +174,9 @@ class Downlink(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
         transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and _NOTSENT_LOWAT is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _MAX_UNSENT_BYTES)
         protocol = self._protocol
         protocol.send_request(protocol.connect())
         transport.writelines([data for data in protocol.data_to_send() if data])

@@ -207,7 +207,9 @@ class Uplink(asyncio.Protocol):
 
     def close(self, code: int, reason: str) -> None:
         """Close the websocket, and say why."""
-        self._carriage.close(code, reason)
+        # One that is gone can't be written to: uvloop's raises an error.
+        if not self.transport.is_closing():
+            self._carriage.close(code, reason)
         self._detach()
         self.transport.close()
 
