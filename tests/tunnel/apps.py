@@ -42,11 +42,13 @@ class App:
 
 
 @asynccontextmanager
-async def serving(answer=OK):
+async def serving(answer=OK, *, tls=None):
     """Run an app for a ``with`` block."""
     app = App(answer)
-    server = await asyncio.start_server(app.serve, "127.0.0.1", 0)
-    app.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(app.serve, "127.0.0.1", 0, ssl=tls)
+    app.url = (
+        f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    )
     try:
         yield app
     finally:

@@ -1,8 +1,19 @@
 """tunnel/replay.py: one call to the app, and what the inspector keeps of it."""
 
 import asyncio
+import ssl
+from datetime import UTC, datetime
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from cryptography.x509.oid import NameOID
 
 from tests.tunnel.apps import OK, serving
 from tests.tunnel.exchanges import PUBLIC, T0, a_head, an_exchange
@@ -92,6 +103,54 @@ async def test_an_answer_without_end_is_read_up_to_a_bound(monkeypatch):
 
     assert answer.body == b"x" * 1000
     assert not answer.is_whole
+
+
+@pytest.fixture
+def tls(tmp_path):
+    """A server's context, with a certificate of its own making for 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "app")])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1)
+        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2100, 1, 1, tzinfo=UTC))
+        .sign(key, SHA256())
+    )
+    path = tmp_path / "app.pem"
+    path.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        + certificate.public_bytes(Encoding.PEM)
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(path)
+    return context
+
+
+async def test_on_this_machine_any_certificate_will_do(tls):
+    async with serving(tls=tls) as app:
+        answer = await send(REQUEST, app.url, method="GET")
+
+    assert answer.status == 200
+    assert app.requests == [REQUEST]
+
+
+async def test_elsewhere_it_must_be_one_that_is_trusted(tls, monkeypatch):
+    monkeypatch.setattr(replay, "_is_this_machine", lambda host: False)
+
+    async with serving(tls=tls) as app:
+        with pytest.raises(ReplayFailed, match="certificate verify failed"):
+            await send(REQUEST, app.url, method="GET")
+
+    assert app.requests == []
+
+
+@pytest.mark.parametrize(
+    ("host", "is_here"),
+    [("localhost", True), ("127.0.0.9", True), ("::1", True), ("10.0.0.1", False)],
+)
+def test_this_machine_is_known_by_its_names(host, is_here):
+    assert replay._is_this_machine(host) is is_here
+    assert replay._is_this_machine("app.example") is False
 
 
 async def test_an_app_that_is_not_there_is_a_failure(free_url):
