@@ -152,8 +152,9 @@ class Turns:
     __slots__ = ("_bulk", "_short")
 
     def __init__(self) -> None:
-        self._short: deque[Outflow] = deque()
-        self._bulk: deque[Outflow] = deque()
+        # Made when there is somebody: most links are idle, and a deque isn't small.
+        self._short: deque[Outflow] | None = None
+        self._bulk: deque[Outflow] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._short or self._bulk)
@@ -164,14 +165,18 @@ class Turns:
             return
         outflow.in_turns = True
         if outflow.sent < SHORT_BYTES:
+            if self._short is None:
+                self._short = deque()
             self._short.append(outflow)
         else:
+            if self._bulk is None:
+                self._bulk = deque()
             self._bulk.append(outflow)
 
     def next(self, most: int) -> tuple[Outflow, bytes | memoryview] | None:
         """Return whose turn it is, and its bytes: at most ``most`` and a slice."""
-        while self._short or self._bulk:
-            outflow = (self._short or self._bulk).popleft()
+        while line := self._short or self._bulk:
+            outflow = line.popleft()
             outflow.in_turns = False
             if outflow.buffered:  # cut off meanwhile otherwise
                 piece = outflow.take(min(most, SLICE_BYTES))

@@ -202,6 +202,32 @@ class Link:
     relay's gives ``None``, and an OPEN is then a violation).
     """
 
+    # A relay has thousands of these.
+    __slots__ = (
+        "_acked",
+        "_control",
+        "_control_numbered",
+        "_is_ready",
+        "_last_stream",
+        "_on_open",
+        "_on_ready",
+        "_ordered",
+        "_pinged_us",
+        "_received",
+        "_resend",
+        "_room",
+        "_sent",
+        "_streams",
+        "_told",
+        "_turns",
+        "_unacked",
+        "_unacked_bytes",
+        "_untold_bytes",
+        "now_s",
+        "round_trip_s",
+        "seen",
+    )
+
     def __init__(
         self,
         *,
@@ -229,7 +255,7 @@ class Link:
         self._acked = 0
         self._unacked: deque[tuple[int, bytes]] = deque()
         self._unacked_bytes = 0
-        self._resend: deque[bytes] = deque()
+        self._resend: list[bytes] = []
         self._told = 0
         self._untold_bytes = 0
         self._pinged_us = 0
@@ -264,7 +290,7 @@ class Link:
     def take(self) -> bytes:
         """Return the next message to send; empty if there is nothing now."""
         if self._resend:
-            return self._resend.popleft()
+            return self._resend.pop()
         self._is_ready = False
         if not (self._ordered or self._control or self._turns) and (
             self.seen == self._told
@@ -448,7 +474,7 @@ class Link:
         self._acknowledge(seen)
         if self._acked != seen:
             raise WireError(CLOSE_BAD_FRAME, "a resume in the middle of a message")
-        self._resend = deque(message for _, message in self._unacked)
+        self._resend = [message for _, message in reversed(self._unacked)]
         self._ready()
 
     def cut(self, code: ResetCode, text: str) -> None:

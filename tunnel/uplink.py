@@ -9,6 +9,7 @@ have is decided by ``admission.py``.
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any, Protocol
 
 from websockets.http11 import Request
@@ -34,7 +35,10 @@ __all__ = ["Uplink", "UplinkOwner"]
 
 _WRITE_HIGH_BYTES = 1 << 18
 
-_MAX_EARLY_BYTES = 1 << 16
+_MAX_UNSENT_BYTES = 1 << 17
+"""In the system's buffer: what is there already, nothing can overtake."""
+
+_NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
 class UplinkOwner(Protocol):
@@ -62,9 +66,9 @@ class Uplink(asyncio.Protocol):
 
     __slots__ = (
         "_carriage",
-        "_early",
         "_flush_due",
         "_greeting",
+        "_has_heard",
         "_is_paused",
         "_owner",
         "_protocol",
@@ -97,7 +101,7 @@ class Uplink(asyncio.Protocol):
         self._protocol = ServerProtocol(max_size=MAX_HELLO_BYTES, logger=QUIET)
         self._carriage = Carriage(self._protocol, transport.writelines)
         self._greeting: asyncio.Task[None] | None = None
-        self._early = b""
+        self._has_heard = False
         self._is_paused = False
         self._flush_due = False
 
@@ -105,6 +109,9 @@ class Uplink(asyncio.Protocol):
         """Answer the websocket's handshake, and take in what came after it."""
         self._owner.uplinks.add(self)
         self.transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and _NOTSENT_LOWAT is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _MAX_UNSENT_BYTES)
         protocol = self._protocol
         protocol.receive_data(head)
         for event in protocol.events_received():
@@ -124,7 +131,7 @@ class Uplink(asyncio.Protocol):
             for message in self._carriage.feed(data):
                 if self.session is not None:
                     self.session.link.receive(message)
-                elif self._greeting is None:
+                elif not self._has_heard:
                     self._hear(message)
                 else:
                     raise WireError(CLOSE_BAD_FRAME, "a message before the WELCOME")
@@ -154,7 +161,14 @@ class Uplink(asyncio.Protocol):
         if len(frames) != 1 or frames[0][1] != Kind.HELLO:
             raise WireError(CLOSE_BAD_FRAME, "a link begins with HELLO")
         hello = decode_json(frames[0][3])
+        self._has_heard = True
         self._greeting = asyncio.ensure_future(self._greet(hello))
+        self._greeting.add_done_callback(self._greeted)
+
+    def _greeted(self, task: asyncio.Task[None]) -> None:
+        self._greeting = None
+        if not task.cancelled():
+            task.result()  # a mistake of ours: let the loop's handler say so
 
     async def _greet(self, hello: dict[str, Any]) -> None:
         try:
@@ -177,7 +191,11 @@ class Uplink(asyncio.Protocol):
         session.is_cut = False
         is_resumed = bool(welcome["resumed"])
         if is_resumed:
-            session.link.resume(hello["seen"])
+            try:
+                session.link.resume(hello.get("seen", 0))
+            except WireError as error:
+                self.close(error.code, error.reason)
+                return
         self._owner.attached(session, is_resumed)
         self.flush_soon()
 
