@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -36,6 +37,8 @@ class Relay:
     """A running relay.
 
     ``on_event`` is told of each tunnel that comes or goes; ``token_bytes`` is chance.
+    ``listener`` is a socket that listens already, in place of host and port: whoever
+    keeps it open keeps callers waiting, not failing, while the relay starts again.
     Raises ``OSError`` at the start if it can't listen.
     """
 
@@ -46,8 +49,10 @@ class Relay:
         on_event: Callable[[RelayEvent], None] | None = None,
         directory: Directory | None = None,
         token_bytes: Callable[[int], bytes] = os.urandom,
+        listener: socket.socket | None = None,
     ) -> None:
         self.settings = settings
+        self._listener = listener
         self._on_event = on_event
         self.counters = Counters()
         self.uplinks: set[Uplink] = set()
@@ -123,12 +128,12 @@ class Relay:
             trusted=self._admission.trusted,
             is_secure=settings.tls is not None,
         )
+        if self._listener is None:
+            where: dict[str, Any] = {"host": settings.host, "port": settings.port}
+        else:
+            where = {"sock": self._listener}
         self._server = await loop.create_server(
-            lambda: Visitor(public),
-            settings.host,
-            settings.port,
-            ssl=settings.tls,
-            backlog=_BACKLOG,
+            lambda: Visitor(public), **where, ssl=settings.tls, backlog=_BACKLOG
         )
         self._port = self._server.sockets[0].getsockname()[1]
         self._tick_s = max(0.02, min(1.0, settings.hold_s / 10))
