@@ -33,7 +33,16 @@ from emulator.core.model import (
 from emulator.core.resources import Endpoint
 from emulator.core.transition import Transition
 
-__all__ = ["MOVES", "accept", "activate", "cancel", "revive", "settle"]
+__all__ = [
+    "MOVES",
+    "accept",
+    "activate",
+    "cancel",
+    "created_entry",
+    "created_progress",
+    "revive",
+    "settle",
+]
 
 MOVES: Mapping[State | None, frozenset[State]] = MappingProxyType(
     {
@@ -97,7 +106,7 @@ def accept(
         schedule_id=schedule_id,
         api=api,
     )
-    created = _create(message, now_ms)
+    created = _create(message)
     key = dedup.key(publish, endpoint)
     if key is None:
         return created
@@ -199,7 +208,7 @@ def settle(
     if not reports:
         return settled
     # CBK-25, CBK-26: the entry and the log come before the callbacks.
-    return Transition.merge([settled, *(_create(report, now_ms) for report in reports)])
+    return Transition.merge([settled, *map(_create, reports)])
 
 
 def cancel(progress: Progress, *, now_ms: int) -> Transition:
@@ -246,14 +255,27 @@ def revive(
         created_at_ms=now_ms,
         not_before_ms=max(now_ms, not_before_ms),
     )
-    return _create(message, now_ms)._replace(dlq_removed=(entry.dlq_id,))
+    return _create(message)._replace(dlq_removed=(entry.dlq_id,))
 
 
-def _create(message: Message, now_ms: int) -> Transition:
-    due_ms = message.not_before_ms
+def created_progress(message: Message) -> Progress:
+    """Return how far a message is that has only been created."""
+    return Progress(message, State.CREATED, message.not_before_ms)
+
+
+def created_entry(message: Message) -> LogEntry:
+    """Return what the log says of a message's creation."""
+    return LogEntry(
+        message.created_at_ms,
+        State.CREATED,
+        message,
+        next_delivery_ms=message.not_before_ms,
+    )
+
+
+def _create(message: Message) -> Transition:
     return Transition(
-        progress=(Progress(message, State.CREATED, due_ms),),
-        log=(LogEntry(now_ms, State.CREATED, message, next_delivery_ms=due_ms),),
+        progress=(created_progress(message),), log=(created_entry(message),)
     )
 
 

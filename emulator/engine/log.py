@@ -3,6 +3,9 @@
 Bounded by count, by age, and by the length of the bodies; the oldest go first
 (LOG-11). An entry's sequence number never changes, so a cursor made of it is
 stable (FMT-17).
+
+Most messages wait long, and what the log says of them meanwhile is that they were
+created. The message tells that itself: it stands for its entry here.
 """
 
 from __future__ import annotations
@@ -10,7 +13,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from emulator.core.model import LogEntry
+from emulator.core.lifecycle import created_entry
+from emulator.core.model import LogEntry, Message, State
 
 __all__ = ["MAX_PAGE_BYTES", "Log"]
 
@@ -27,7 +31,7 @@ class Log:
     def __init__(
         self, max_entries: int, *, max_body_bytes: int = _MAX_BODY_BYTES
     ) -> None:
-        self._entries: deque[LogEntry] = deque()
+        self._entries: deque[LogEntry | Message] = deque()
         self._max_entries = max_entries
         self._max_body_bytes = max_body_bytes
         self._body_bytes = 0
@@ -49,7 +53,13 @@ class Log:
     def extend(self, entries: Iterable[LogEntry]) -> None:
         """Append entries, and drop the oldest above the bounds."""
         for entry in entries:
-            self._entries.append(entry)
+            message = entry.message
+            is_told = (
+                entry.state is State.CREATED
+                and entry.time_ms == message.created_at_ms
+                and entry.next_delivery_ms == message.not_before_ms
+            )
+            self._entries.append(message if is_told else entry)
             self._body_bytes += entry.body_bytes
         while len(self._entries) > self._max_entries or (
             self._body_bytes > self._max_body_bytes and len(self._entries) > 1
@@ -58,11 +68,11 @@ class Log:
 
     def expire(self, before_ms: int) -> None:
         """Drop the entries at the old end that are older than an instant."""
-        while self._entries and self._entries[0].time_ms < before_ms:
+        while self._entries and _time_ms(self._entries[0]) < before_ms:
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
-        self._body_bytes -= self._entries.popleft().body_bytes
+        self._body_bytes -= _entry(self._entries.popleft()).body_bytes
         self._first += 1
 
     def newest_first(self, below: int | None) -> Iterator[tuple[int, LogEntry]]:
@@ -72,7 +82,9 @@ class Log:
         entries = reversed(self._entries)
         for _ in range(end - start):
             next(entries, None)
-        return zip(range(start - 1, self._first - 1, -1), entries, strict=False)
+        return zip(
+            range(start - 1, self._first - 1, -1), map(_entry, entries), strict=False
+        )
 
     def oldest_first(self, above: int | None) -> Iterator[tuple[int, LogEntry]]:
         """Iterate over sequence numbers and entries, from just ``above`` one."""
@@ -82,5 +94,15 @@ class Log:
         for _ in range(start - self._first):
             next(entries, None)
         return zip(
-            range(start, self._first + len(self._entries)), entries, strict=False
+            range(start, self._first + len(self._entries)),
+            map(_entry, entries),
+            strict=False,
         )
+
+
+def _entry(item: LogEntry | Message) -> LogEntry:
+    return created_entry(item) if isinstance(item, Message) else item
+
+
+def _time_ms(item: LogEntry | Message) -> int:
+    return item.created_at_ms if isinstance(item, Message) else item.time_ms

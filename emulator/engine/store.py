@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping
 from itertools import takewhile
 from types import MappingProxyType
 
+from emulator.core.lifecycle import created_progress
 from emulator.core.limits import Limits
-from emulator.core.model import DlqEntry, Progress, SigningKeys
+from emulator.core.model import DlqEntry, Message, Progress, SigningKeys, State
 from emulator.core.resources import FlowKey, Queue, Schedule, UrlGroup
 from emulator.core.transition import Transition
 from emulator.engine.log import Log
@@ -44,16 +45,23 @@ class Store:
         self.log = Log(self._max_log_entries)
         self.pending = 0
         """How many messages aren't final."""
-        self._progress: dict[str, Progress] = {}
+        self._progress: dict[str, Progress | Message] = {}
+        """A message that has only been created stands for its progress."""
         self._finished: deque[tuple[int, str]] = deque()
         self._dlq: dict[str, DlqEntry] = {}
         self._windows: dict[str, tuple[str, int]] = {}
         self._window_ends: deque[tuple[int, str]] = deque()
         self._queues: dict[str, Queue] = {}
+        self.queues: Mapping[str, Queue] = MappingProxyType(self._queues)
+        """By name, in order of creation (QUE-5)."""
         self._lags: Counter[str] = Counter()
         self._url_groups: dict[str, UrlGroup] = {}
+        self.url_groups: Mapping[str, UrlGroup] = MappingProxyType(self._url_groups)
+        """By name, in order of creation; so are the others."""
         self._flow_keys: dict[str, FlowKey] = {}
+        self.flow_keys: Mapping[str, FlowKey] = MappingProxyType(self._flow_keys)
         self._schedules: dict[str, Schedule] = {}
+        self.schedules: Mapping[str, Schedule] = MappingProxyType(self._schedules)
 
     def apply(self, transition: Transition, now_ms: int) -> None:
         """Apply a transition, whole."""
@@ -97,31 +105,11 @@ class Store:
         for window in saved.windows:
             self._windows[window.key] = (window.message_id, window.until_ms)
             self._window_ends.append((window.until_ms, window.key))
-        self._queues = {queue.name: queue for queue in saved.queues}
-        self._url_groups = {group.name: group for group in saved.url_groups}
-        self._flow_keys = {key.key: key for key in saved.flow_keys}
-        self._schedules = {each.schedule_id: each for each in saved.schedules}
+        self._queues |= {queue.name: queue for queue in saved.queues}
+        self._url_groups |= {group.name: group for group in saved.url_groups}
+        self._flow_keys |= {key.key: key for key in saved.flow_keys}
+        self._schedules |= {each.schedule_id: each for each in saved.schedules}
         self.log.load(saved.first_log_sequence, saved.log)
-
-    @property
-    def queues(self) -> Mapping[str, Queue]:
-        """The queues by name, in order of creation (QUE-5)."""
-        return MappingProxyType(self._queues)
-
-    @property
-    def url_groups(self) -> Mapping[str, UrlGroup]:
-        """The URL groups by name, in order of creation."""
-        return MappingProxyType(self._url_groups)
-
-    @property
-    def flow_keys(self) -> Mapping[str, FlowKey]:
-        """The flow-control keys, in order of creation."""
-        return MappingProxyType(self._flow_keys)
-
-    @property
-    def schedules(self) -> Mapping[str, Schedule]:
-        """The schedules by id, in order of creation."""
-        return MappingProxyType(self._schedules)
 
     def lag(self, queue_name: str) -> int:
         """Return how many messages of a queue aren't final (QUE-21)."""
@@ -130,11 +118,15 @@ class Store:
     def is_waiting(self, message_id: str) -> bool:
         """Whether a message waits for a delivery."""
         progress = self._progress.get(message_id)
-        return progress is not None and progress.is_waiting
+        return progress is not None and (
+            isinstance(progress, Message) or progress.is_waiting
+        )
 
     def progress(self, message_id: str, now_ms: int) -> Progress | None:
         """Return how far a message is: pending, or within its grace (MSG-8)."""
         progress = self._progress.get(message_id)
+        if isinstance(progress, Message):
+            return created_progress(progress)
         if (
             progress is not None
             and progress.is_final
@@ -145,7 +137,11 @@ class Store:
 
     def pending_messages(self) -> Iterator[Progress]:
         """Iterate over the messages that aren't final, oldest first (MSG-28)."""
-        return (item for item in self._progress.values() if not item.is_final)
+        for item in self._progress.values():
+            if isinstance(item, Message):
+                yield created_progress(item)
+            elif not item.is_final:
+                yield item
 
     def duplicate_of(self, key: str, now_ms: int) -> str | None:
         """Return the message that opened a deduplication window still open (DED-2)."""
@@ -177,14 +173,19 @@ class Store:
         return now_ms - self._limits.log_retention_s * 1000
 
     def _put(self, progress: Progress) -> None:
-        message_id = progress.message.message_id
-        before = self._progress.get(message_id)
-        self._progress[message_id] = progress
-        queue_name = progress.message.queue_name
-        if before is None:
+        message = progress.message
+        message_id, queue_name = message.message_id, message.queue_name
+        if message_id not in self._progress:
             self.pending += 1
             if queue_name is not None:
                 self._lags[queue_name] += 1
+        self._progress[message_id] = (
+            message
+            if progress.state is State.CREATED
+            and progress.due_ms == message.not_before_ms
+            and not progress.retried
+            else progress
+        )
         if progress.is_final:
             self.pending -= 1
             if queue_name is not None:
@@ -203,6 +204,10 @@ class Store:
             if self._windows.get(key, ("", 0))[1] == until_ms:
                 del self._windows[key]
         self.log.expire(self.log_horizon_ms(now_ms))
+        if self._dlq:
+            self._expire_dlq(now_ms)
+
+    def _expire_dlq(self, now_ms: int) -> None:
         # One walk: the head of a dict is found the slower, the more it has lost there.
         for entry in tuple(
             takewhile(lambda entry: self._is_expired(entry, now_ms), self._dlq.values())

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emulator.core.lifecycle import created_entry
 from emulator.core.model import LogEntry, State
 from emulator.engine.log import Log
 from tests.doubles import T0, a_message
@@ -214,3 +216,40 @@ def test_what_has_gone_makes_room():
     log.extend([an_entry_of(10)])
 
     assert [len(entry.message.body) for _, entry in log.oldest_first(None)] == [10]
+
+
+@few
+@given(
+    st.integers(T0, T0 + 2),
+    st.sampled_from([State.CREATED, State.RETRY]),
+    st.sampled_from([None, T0, T0 + 1]),
+)
+def test_an_entry_is_read_as_it_was_written(time_ms, state, next_delivery_ms):
+    """Of a creation the message alone is kept, if it tells all of it."""
+    entry = LogEntry(time_ms, state, MESSAGE, next_delivery_ms=next_delivery_ms)
+    log = Log(10)
+    log.extend([entry])
+
+    assert list(log.oldest_first(None)) == list(log.newest_first(None)) == [(0, entry)]
+    assert len(log) == 1
+
+
+def test_a_creation_takes_no_memory_beside_its_message():
+    log = Log(200_000)
+    messages = [a_message(message_id=str(number)) for number in range(1000)]
+    tracemalloc.start()
+    log.extend(map(created_entry, messages))
+    used_bytes = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+
+    assert used_bytes < 1000 * 16
+    assert [entry.message for _, entry in log.oldest_first(None)] == messages
+
+
+def test_entries_of_creations_expire_like_others():
+    log = Log(10)
+    log.extend([created_entry(MESSAGE), LogEntry(T0 + 1, State.ACTIVE, MESSAGE)])
+
+    log.expire(T0 + 1)
+
+    assert oldest(log) == [(1, 1)]

@@ -435,3 +435,19 @@ def test_the_count_of_pending_messages_is_that_of_the_listing(steps):
 
         assert store.pending == len(pending(store))
         assert not {f"msg_{number}" for number in final} & set(pending(store))
+
+
+@few
+@given(
+    st.sampled_from([State.CREATED, State.RETRY, State.ACTIVE]),
+    st.integers(T0, T0 + 2),
+    st.integers(0, 1),
+)
+def test_progress_is_read_as_it_was_written(state, due_ms, retried):
+    """Of a message that has only been created, itself is kept if it tells all."""
+    progress = Progress(a_message(), state, due_ms, retried)
+    store = a_store(Transition(progress=(progress,)))
+
+    assert store.progress("msg_1", T0) == progress
+    assert list(store.pending_messages()) == [progress]
+    assert store.is_waiting("msg_1") is progress.is_waiting
