@@ -20,12 +20,15 @@ from tunnel.wire import CLOSE_OVERDRAWN
 
 __all__ = [
     "FIRST_BYTES",
+    "GROWTH_BYTES",
     "INITIAL_WINDOW_BYTES",
+    "LINK_RESERVE_BYTES",
     "LINK_WINDOW_BYTES",
     "MAX_UNACKED_BYTES",
     "MAX_WINDOW_BYTES",
     "SHORT_BYTES",
     "SLICE_BYTES",
+    "Growth",
     "Outflow",
     "ReceiveWindow",
     "Turns",
@@ -43,6 +46,12 @@ LINK_WINDOW_BYTES = 1 << 24
 MAX_UNACKED_BYTES = 1 << 22
 """Kept for a resume. Bodies wait while so much is unacknowledged."""
 
+LINK_RESERVE_BYTES = LINK_WINDOW_BYTES // 4
+"""Of the link's window, for short streams alone: stalled downloads can't use it up."""
+
+GROWTH_BYTES = LINK_WINDOW_BYTES // 2
+"""By so much all streams' windows together may grow: the rest is for new ones."""
+
 SLICE_BYTES = 1 << 14
 """What one stream sends in one turn."""
 
@@ -55,18 +64,45 @@ FIRST_BYTES = 1 << 14
 _GROWS_WITHIN_ROUND_TRIPS = 3.0
 
 
+class Growth:
+    """What is left of the bytes by which a link's windows may grow."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+
 class ReceiveWindow:
-    """How much the other end may still send, and when to give it room again."""
+    """How much the other end may still send, and when to give it room again.
 
-    __slots__ = ("_accepted", "_credited_s", "_most", "_room", "size")
+    Grows out of what ``growth`` has left, if there is one, up to ``most`` bytes.
+    """
 
-    def __init__(self, size: int, most: int) -> None:
+    __slots__ = (
+        "_accepted",
+        "_credited_s",
+        "_first",
+        "_growth",
+        "_most",
+        "_room",
+        "size",
+    )
+
+    def __init__(self, size: int, most: int, growth: Growth | None = None) -> None:
         self.size = size
-        """In bytes; grows up to ``most``."""
+        """In bytes."""
+        self._first = size
+        self._growth = growth
         self._most = most
         self._room = size
         self._accepted = 0
         self._credited_s = 0.0
+
+    @property
+    def held(self) -> int:
+        """How many bytes have come and aren't accepted yet."""
+        return self.size - self._room - self._accepted
 
     def receive(self, count: int) -> None:
         """Take in ``count`` bytes. Raises ``WireError`` if there was no room."""
@@ -91,12 +127,21 @@ class ReceiveWindow:
             and now_s - self._credited_s < _GROWS_WITHIN_ROUND_TRIPS * round_trip_s
         ):
             grown = min(self.size, self._most - self.size)
+            if self._growth is not None:
+                grown = min(grown, self._growth.left)
+                self._growth.left -= grown
             self.size += grown
             credit += grown
         self._credited_s = now_s
         self._accepted = 0
         self._room += credit
         return credit
+
+    def close(self) -> None:
+        """Give back what it has grown by: its stream is over."""
+        if self._growth is not None:
+            self._growth.left += self.size - self._first
+            self._growth = None
 
 
 class Outflow:
@@ -173,9 +218,11 @@ class Turns:
                 self._bulk = deque()
             self._bulk.append(outflow)
 
-    def next(self, most: int) -> tuple[Outflow, bytes | memoryview] | None:
+    def next(
+        self, most: int, *, only_short: bool = False
+    ) -> tuple[Outflow, bytes | memoryview] | None:
         """Return whose turn it is, and its bytes: at most ``most`` and a slice."""
-        while line := self._short or self._bulk:
+        while line := self._short or (None if only_short else self._bulk):
             outflow = line.popleft()
             outflow.in_turns = False
             if outflow.buffered:  # cut off meanwhile otherwise

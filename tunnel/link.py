@@ -19,10 +19,13 @@ from typing import Protocol
 
 from tunnel.errors import WireError
 from tunnel.flow import (
+    GROWTH_BYTES,
     INITIAL_WINDOW_BYTES,
+    LINK_RESERVE_BYTES,
     LINK_WINDOW_BYTES,
     MAX_UNACKED_BYTES,
     MAX_WINDOW_BYTES,
+    Growth,
     Outflow,
     ReceiveWindow,
     Turns,
@@ -135,7 +138,9 @@ class Stream:
         self._link._send_ordered(self.id, _UPGRADED, b"")
 
     def send_data(self, data: bytes) -> None:
-        """Send body bytes, as window and turns allow."""
+        """Send body bytes, as window and turns allow; none once the stream is over."""
+        if self._closed:
+            return
         outflow = self.outflow
         if outflow is None:
             outflow = self.outflow = Outflow(self.id, INITIAL_WINDOW_BYTES)
@@ -154,15 +159,19 @@ class Stream:
         """Cut the stream off, and say why."""
         if not self._closed:
             self._link._send_ordered(self.id, _RESET, encode_reset(code, text))
-            self._close()
+            self._cut()
 
     def accept(self, count: int) -> None:
-        """Say that the far socket has taken ``count`` bytes of those received."""
-        link = self._link
-        if self._received is not None and not self._closed:
-            credit = self._received.accept(count, link.now_s(), link.round_trip_s)
-            if credit and not self.got_end:
-                link._send_control(self.id, _CREDIT, encode_number(credit))
+        """Say that the far socket has taken ``count`` bytes of those received.
+
+        Also of a stream that has ended. Of one that was cut off nothing is owed.
+        """
+        link, received = self._link, self._received
+        if received is None:
+            return
+        credit = received.accept(count, link.now_s(), link.round_trip_s)
+        if credit and not self.got_end:
+            link._send_control(self.id, _CREDIT, encode_number(credit))
         link._accept(count)
 
     def _end_sent(self) -> None:
@@ -186,11 +195,25 @@ class Stream:
         self._closed = True
         if self.outflow is not None:
             self.outflow.clear()
+        if self._received is not None:
+            self._received.close()
         self._link._forget(self.id)
+
+    def _cut(self) -> None:
+        """Close at once: whatever had come and was still held is thrown away.
+
+        The link gets its room back here, since nobody will accept those bytes.
+        """
+        self._close()
+        received, self._received = self._received, None
+        if received is not None and received.held:
+            self._link._accept(received.held)
 
     def _receive(self, count: int) -> None:
         if self._received is None:
-            self._received = ReceiveWindow(INITIAL_WINDOW_BYTES, MAX_WINDOW_BYTES)
+            self._received = ReceiveWindow(
+                INITIAL_WINDOW_BYTES, MAX_WINDOW_BYTES, self._link._growth
+            )
         self._received.receive(count)
 
 
@@ -207,6 +230,7 @@ class Link:
         "_acked",
         "_control",
         "_control_numbered",
+        "_growth",
         "_is_ready",
         "_last_stream",
         "_on_open",
@@ -251,6 +275,7 @@ class Link:
         self._turns = Turns()
         self._room = LINK_WINDOW_BYTES
         self._received = ReceiveWindow(LINK_WINDOW_BYTES, LINK_WINDOW_BYTES)
+        self._growth = Growth(GROWTH_BYTES)
         self._sent = 0
         self._acked = 0
         self._unacked: deque[tuple[int, bytes]] = deque()
@@ -333,7 +358,9 @@ class Link:
             and size < MAX_MESSAGE_BYTES - MAX_MESSAGE_BYTES // 8
             and self._unacked_bytes + size < MAX_UNACKED_BYTES
         ):
-            turn = self._turns.next(self._room)
+            turn = self._turns.next(
+                self._room, only_short=self._room <= LINK_RESERVE_BYTES
+            )
             if turn is None:
                 break
             outflow, piece = turn
@@ -426,7 +453,7 @@ class Link:
                 sink.on_room()
         elif kind == _RESET:
             code, text = decode_reset(payload)
-            stream._close()
+            stream._cut()
             if sink is not None:
                 sink.on_reset(code, text)
         else:

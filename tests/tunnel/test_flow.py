@@ -11,6 +11,7 @@ from tunnel.flow import (
     MAX_WINDOW_BYTES,
     SHORT_BYTES,
     SLICE_BYTES,
+    Growth,
     Outflow,
     ReceiveWindow,
     Turns,
@@ -100,6 +101,27 @@ def test_a_window_grows_to_its_most_and_no_further():
         sizes.append(window.size)
 
     assert sizes == [200, 250, 250, 250]
+
+
+def test_windows_grow_together_no_further_than_their_link_lets_them():
+    growth = Growth(150)
+    first, second = (ReceiveWindow(100, 1000, growth) for _ in range(2))
+    for window in (first, second):
+        window.receive(100)
+        window.accept(100, 0.0, LONG_S)
+
+    assert (first.size, second.size, growth.left) == (200, 150, 0)
+
+
+def test_a_stream_that_is_over_gives_back_what_its_window_has_grown_by():
+    growth = Growth(150)
+    window = ReceiveWindow(100, 1000, growth)
+    window.receive(100)
+    window.accept(100, 0.0, LONG_S)
+    window.close()
+    window.close()
+
+    assert growth.left == 150
 
 
 @few
@@ -250,6 +272,18 @@ def test_a_turn_is_bounded_by_what_the_whole_link_has_room_for():
     turns.join(an_outflow(data=b"abcdef"))
 
     assert bytes(turns.next(4)[1]) == b"abcd"
+
+
+def test_the_last_of_the_links_room_is_for_short_streams():
+    turns = Turns()
+    bulk = an_outflow(1, sent=SHORT_BYTES, data=b"bulk")
+    short = an_outflow(2, data=b"short")
+    turns.join(bulk)
+    turns.join(short)
+
+    assert turns.next(100, only_short=True) == (short, b"short")
+    assert turns.next(100, only_short=True) is None
+    assert turns.next(100) == (bulk, b"bulk")
 
 
 def test_who_has_been_cut_off_meanwhile_loses_its_turn():
