@@ -254,13 +254,14 @@ class Tunnel:
             self._leave(self._downlink, why or "the relay asked for another link")
 
     def _leave(self, downlink: Downlink, why: str) -> None:
-        """Close a link when the requests under way have ended; until then look again.
+        """Close a link when the requests under way have been answered; else look again.
 
         They have no other way back. A relay that won't wait closes it itself.
         """
         if downlink is not self._downlink or downlink.lost.done():
             return
-        if self._link is not None and self._link.open_streams:
+        is_needed = self._link is not None and self._link.open_streams > 0
+        if is_needed or not downlink.flush():
             loop = asyncio.get_running_loop()
             loop.call_later(_LEAVING_S, self._leave, downlink, why)
             return

@@ -140,6 +140,11 @@ class Downlink(asyncio.Protocol):
             self._flush_due = True
             self._loop.call_soon(self._flush)
 
+    def flush(self) -> bool:
+        """Send what there is, now; return whether all of it is on its way."""
+        self._flush()
+        return not self._is_paused
+
     def close(self, code: int, reason: str) -> None:
         """Close the websocket, and say why."""
         transport = self._transport
