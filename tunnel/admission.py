@@ -144,7 +144,11 @@ class Admission:
         grant = await self.grant(hello.get("token"))
         policy = self._policy(hello.get("policy"), grant)
         session = self._leases.by_id.get(str(hello.get("session")))
-        is_resumed = session is not None and session.owner == _owner(grant)
+        is_resumed = (
+            session is not None
+            and session.owner == _owner(grant)
+            and session.link.can_resume(seen)
+        )
         if session is None or not is_resumed:
             session = await self._new(hello.get("name"), grant, policy, uplink, now_s)
             self._counters.links += 1

@@ -491,16 +491,18 @@ class Link:
 
     # A new socket, or the end
 
+    def can_resume(self, seen: int) -> bool:
+        """Whether the other end can go on, having seen so many numbered frames."""
+        return seen == self._acked or any(sent == seen for sent, _ in self._unacked)
+
     def resume(self, seen: int) -> None:
         """Go on with a new socket: the other end has seen so many numbered frames.
 
         Raises ``WireError`` if that can't be.
         """
-        if seen < self._acked:
-            raise WireError(CLOSE_BAD_FRAME, "a resume before what was acknowledged")
+        if not self.can_resume(seen):
+            raise WireError(CLOSE_BAD_FRAME, "a resume of what wasn't sent or is gone")
         self._acknowledge(seen)
-        if self._acked != seen:
-            raise WireError(CLOSE_BAD_FRAME, "a resume in the middle of a message")
         self._resend = [message for _, message in reversed(self._unacked)]
         self._ready()
 
