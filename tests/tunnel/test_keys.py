@@ -39,6 +39,8 @@ def test_a_pem_key_is_for_the_algorithm_of_its_kind(algorithm):
         (public_pem("RSA 1024"), "2048"),
         (public_pem("P-384"), "P-256"),
     ],
+    # Keys are made by chance: as names they would differ between two processes.
+    ids=["empty", "ssh", "cut short", "long", "private", "too few bits", "P-384"],
 )
 def test_a_file_without_a_fitting_key_is_refused_with_a_remedy(pem, reason):
     with pytest.raises(SettingsRefused) as caught:
@@ -66,6 +68,7 @@ def test_a_private_key_is_not_shown():
         ),
         ("jwt.algorithms", parse_jwks, a_set(jwk("ES256"))),
     ],
+    ids=["pem", "jwks"],
 )
 def test_without_cryptography_the_extra_is_named(monkeypatch, module, parse, data):
     monkeypatch.setitem(sys.modules, module, None)
