@@ -365,6 +365,8 @@ class Call:
             self._stream.send_end()
             self._release(answer, reader)
         else:
+            if self._connection is not None:
+                self._connection.release(is_reusable=False)
             self.lost(None)
 
     def lost(self, error: Exception | None) -> None:
@@ -411,6 +413,8 @@ class Call:
         if self._is_done:
             return
         self._is_done = True
+        if self._unaccepted:
+            self.written()
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.release(is_reusable=False)

@@ -73,6 +73,7 @@ class Passage:
         "_unaccepted",
         "_visitor",
         "head",
+        "is_keeping_back",
         "is_raw",
         "until_s",
         "wants_body",
@@ -99,6 +100,8 @@ class Passage:
         self._left: int | None = None
         self._unaccepted = 0
         self.head = head
+        self.is_keeping_back = head.expects_continue
+        """Whether the visitor may wait for a 100 before it sends the body."""
         self.is_raw = False
         """Whether both sides exchange what they like, after an upgrade."""
         self.until_s = 0.0
@@ -145,6 +148,7 @@ class Passage:
             return
         reader = self._reader
         assert reader is not None
+        self.is_keeping_back = False
         try:
             body = reader.feed(data)
         except BadMessage as error:
@@ -337,6 +341,7 @@ class Passage:
             self._give_back("the local server answered twice")
             return
         if answer.is_interim:
+            self.is_keeping_back = False
             if is_last:
                 self._give_back("the local server's answer ended before it began")
             elif request.version == 11 and visitor.is_writable:
@@ -453,6 +458,7 @@ class Passage:
             if visitor.transport.can_write_eof():
                 visitor.transport.write_eof()
             if self._stream is None or self._stream.is_over or not self.wants_body:
+                self.written()
                 visitor.answered(close=True, is_request_whole=True)
             return
         if self._left:
@@ -472,6 +478,8 @@ class Passage:
         stream = self._stream
         if stream is not None and not self._is_whole and not stream.is_over:
             stream.reset(ResetCode.VISITOR, "the answer came before the whole request")
+        if self._unaccepted:  # what waits now waits for the visitor alone
+            self.written()
         self._public.counters.answered(self._answer.status)
         visitor.answered(
             close=self._close or not self._is_whole, is_request_whole=self._is_whole

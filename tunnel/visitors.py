@@ -90,6 +90,7 @@ class Visitor(asyncio.Protocol):
         "_rate_bytes",
         "_rate_since_s",
         "_searched",
+        "_unsent",
         "is_reading",
         "is_writable",
         "peer",
@@ -101,6 +102,8 @@ class Visitor(asyncio.Protocol):
         self._buffer = b""
         self._searched = 0
         """How much of the buffer is known to be no whole head."""
+        self._unsent = 0
+        """How many bytes of answers waited for the visitor when last looked at."""
         self._passage: Passage | None = None
         self._deadline_s = 0.0
         self._rate_bytes = 0
@@ -157,7 +160,10 @@ class Visitor(asyncio.Protocol):
             if self._is_lingering:
                 return
             self._buffer = self._buffer + data if self._buffer else data
-            self._next()
+            if self.is_writable:
+                self._next()
+            elif len(self._buffer) > _MAX_AHEAD_BYTES:
+                self.stop_reading()
         elif passage.wants_body:
             self._rate_bytes += len(data)
             passage.body(data)
@@ -179,6 +185,8 @@ class Visitor(asyncio.Protocol):
         self.is_writable = True
         if self._passage is not None:
             self._passage.written()
+        elif not self._is_lingering and not self.transport.is_closing():
+            self._go_on()
 
     # One request after the other
 
@@ -188,7 +196,12 @@ class Visitor(asyncio.Protocol):
             return  # whoever is at it further up goes on
         self._is_next_asked = True
         try:
-            while self._passage is None and self._buffer and not self._is_lingering:
+            while (
+                self._passage is None
+                and self._buffer
+                and not self._is_lingering
+                and self.is_writable  # who reads no answers gets no more
+            ):
                 buffer = self._buffer
                 end = find_head_end(buffer, max(0, self._searched - 3))
                 if end < 0:
@@ -207,6 +220,9 @@ class Visitor(asyncio.Protocol):
 
     def _check_unfinished(self, buffer: bytes) -> None:
         """Refuse a head that can't become a good one, before it is whole."""
+        if self._searched == 0:  # it has just begun
+            public = self._public
+            self._deadline_s = public.now_s() + public.settings.head_s
         try:
             check_unfinished_head(buffer, self._searched)
             self._searched = len(buffer)
@@ -236,9 +252,9 @@ class Visitor(asyncio.Protocol):
                     head=head,
                 )
             return
-        self._rate_bytes, self._rate_since_s = 0, public.now_s()
-        self._passage = passage = Passage(self, public, head, address)
         rest, self._buffer = self._buffer, b""
+        self._rate_bytes, self._rate_since_s = len(rest), public.now_s()
+        self._passage = passage = Passage(self, public, head, address)
         passage.begin(rest)
 
     def _hand_over(self, become: HandOver, head: RequestHead) -> None:
@@ -260,9 +276,13 @@ class Visitor(asyncio.Protocol):
             self.transport.close()
         else:
             self._deadline_s = public.now_s() + public.settings.idle_s
-            self.go_on_reading()
-            if self._buffer:
-                self._next()
+            if self.is_writable:
+                self._go_on()
+
+    def _go_on(self) -> None:
+        self.go_on_reading()
+        if self._buffer:
+            self._next()
 
     def refuse(
         self,
@@ -323,11 +343,18 @@ class Visitor(asyncio.Protocol):
         """Close what takes too long: a head, a body, the next request."""
         passage = self._passage
         if passage is None:
-            if now_s >= self._deadline_s:
-                if self._buffer:
+            unsent = self.transport.get_write_buffer_size()
+            if unsent and unsent != self._unsent:
+                # The last answer is still being read, as slowly as may be.
+                self._unsent = unsent
+                self._deadline_s = now_s + self._public.settings.idle_s
+            elif now_s >= self._deadline_s:
+                if self._buffer and not unsent:
                     self.refuse(408, b"relay", "the request's head took too long")
                 else:
                     self.transport.abort()
+        elif passage.is_keeping_back:
+            self._rate_since_s = now_s
         elif (
             passage.wants_body
             and self.is_reading

@@ -183,10 +183,9 @@ class App:
         self._tasks = set()
         self._server = None
 
-    async def start(self, port=0):
-        self._server = await asyncio.start_server(
-            self._accept, "127.0.0.1", port, limit=1 << 20
-        )
+    async def start(self, **place):
+        place = place or {"host": "127.0.0.1", "port": 0}
+        self._server = await asyncio.start_server(self._accept, limit=1 << 20, **place)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def _accept(self, reader, writer):
@@ -250,9 +249,9 @@ class Public:
 
     async def visit(self, **options):
         """Connect as a visitor."""
-        options = {"host": "127.0.0.1", "limit": 1 << 20} | options
+        place = {"host": "127.0.0.1", "port": self.relay.port, "limit": 1 << 20}
         async with asyncio.timeout(LIMIT_S):
-            end = End(*await asyncio.open_connection(port=self.relay.port, **options))
+            end = End(*await asyncio.open_connection(**place | options))
         self._ends.append(end)
         return end
 
