@@ -18,7 +18,15 @@ from urllib.parse import urlsplit
 from tunnel.call import Call, Calls, Verify
 from tunnel.downlink import Downlink
 from tunnel.errors import RelayRefused, RelayUnreachable, WireError
-from tunnel.events import Connected, Exchanged, Lost, Trying, TunnelEvent
+from tunnel.events import (
+    Connected,
+    Exchanged,
+    LocalAway,
+    LocalBack,
+    Lost,
+    Trying,
+    TunnelEvent,
+)
 from tunnel.exchange import Exchange
 from tunnel.inspector import Inspector
 from tunnel.link import Link, Stream
@@ -108,7 +116,11 @@ class Tunnel:
         """
         settings = self.settings
         loop = asyncio.get_running_loop()
-        server = LocalServer(settings.local_url, hold_s=settings.local_hold_s)
+        server = LocalServer(
+            settings.local_url,
+            hold_s=settings.local_hold_s,
+            on_away=self._local_away,
+        )
         self._calls = Calls(
             server=server,
             now_ms=_wall_ms,
@@ -308,6 +320,12 @@ class Tunnel:
         call = Call(self._calls, stream, head, flags, exchange)
         stream.sink = call
         call.begin(body, is_last=is_last, url=self.url)
+
+    def _local_away(self, reason: str | None) -> None:
+        if reason is None:
+            self._tell(LocalBack())
+        else:
+            self._tell(LocalAway(reason, self.settings.local_hold_s))
 
     def _finished(self, exchange: Exchange) -> None:
         self._tell(Exchanged(exchange))

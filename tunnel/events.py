@@ -9,6 +9,8 @@ from tunnel.exchange import Exchange
 __all__ = [
     "Connected",
     "Exchanged",
+    "LocalAway",
+    "LocalBack",
     "Lost",
     "RelayEvent",
     "Trying",
@@ -69,6 +71,19 @@ class Trying:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalAway:
+    """At the client: the local server has been there and refuses; requests wait."""
+
+    reason: str
+    waits_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LocalBack:
+    """At the client: the local server is there again; what has waited goes on."""
+
+
+@dataclass(frozen=True, slots=True)
 class Exchanged:
     """At the client: a request has been answered, or failed."""
 
@@ -76,4 +91,4 @@ class Exchanged:
 
 
 RelayEvent = TunnelCame | TunnelWent
-TunnelEvent = Connected | Lost | Trying | Exchanged
+TunnelEvent = Connected | Lost | Trying | LocalAway | LocalBack | Exchanged

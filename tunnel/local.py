@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -134,10 +135,14 @@ class LocalConnection(asyncio.Protocol):
 class LocalServer:
     """The server that the tunnel exposes.
 
-    ``hold_s`` is how long a request waits for a server that has been there before.
+    ``hold_s`` is how long a request waits for a server that has been there before;
+    ``on_away`` hears when the first one begins to wait, and why, and of ``None`` when
+    the server is back.
     """
 
-    def __init__(self, url: str, *, hold_s: float) -> None:
+    def __init__(
+        self, url: str, *, hold_s: float, on_away: Callable[[str | None], None]
+    ) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None
         self.url = url
@@ -152,6 +157,7 @@ class LocalServer:
             self._tls.check_hostname = False
             self._tls.verify_mode = ssl.CERT_NONE
         self._hold_s = hold_s
+        self._on_away = on_away
         self._idle: deque[LocalConnection] = deque()
         self.connections: set[LocalConnection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -178,7 +184,7 @@ class LocalServer:
                     return
                 connection.transport.abort()
         if self._waiting:
-            self._wait(occupant)
+            self._wait(occupant, ConnectionRefusedError())
             return
         task = asyncio.ensure_future(self._connect_new(occupant))
         self._tasks.add(task)
@@ -236,7 +242,7 @@ class LocalServer:
             connection = await self._open()
         except OSError as error:
             if self._has_been_there and isinstance(error, ConnectionRefusedError):
-                self._wait(occupant)
+                self._wait(occupant, error)
             else:
                 occupant.refused(self._reason(error))
             return
@@ -264,11 +270,12 @@ class LocalServer:
             return f"local refused: is anything on port {self.port}?"
         return f"local can't be reached: {error.strerror or error}"
 
-    def _wait(self, occupant: Occupant) -> None:
+    def _wait(self, occupant: Occupant, error: OSError) -> None:
         """Let a call wait until the server is back."""
         occupant.until_s = asyncio.get_running_loop().time() + self._hold_s
         self._waiting.append(occupant)
         if self._probe is None:
+            self._on_away(self._reason(error))
             self._probe = asyncio.ensure_future(self._await_return())
 
     async def _await_return(self) -> None:
@@ -287,6 +294,7 @@ class LocalServer:
                         self._has_been_there = False
                         self._waiting.popleft().refused(self._reason(error))
                     continue
+                self._on_away(None)
                 waiting, self._waiting = self._waiting, deque()
                 if not waiting:
                     self.keep(connection)

@@ -21,6 +21,7 @@ from emulator.cli.tunnel_lines import (
     exchange_lines,
     format_connected,
     format_facts,
+    format_local_away,
     format_lost,
     format_round_trip,
     format_trying,
@@ -111,7 +112,7 @@ class TunnelDisplay:
             if screen.json_lines:
                 return ""
             return self._write(item, screen.style)
-        from tunnel.events import Connected, Lost, Trying
+        from tunnel.events import Connected, LocalAway, LocalBack, Lost, Trying
 
         time_ms, event = item
         if isinstance(event, Connected):
@@ -119,6 +120,10 @@ class TunnelDisplay:
             text, color = format_connected(event), "green"
         elif isinstance(event, Lost):
             text, color = format_lost(event), "yellow"
+        elif isinstance(event, LocalAway):
+            text, color = format_local_away(event), "yellow"
+        elif isinstance(event, LocalBack):
+            text, color = "local is back", "green"
         else:
             assert isinstance(event, Trying)
             is_known = event.reason == self._reason

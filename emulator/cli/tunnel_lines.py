@@ -25,7 +25,7 @@ from emulator.lines import (
 )
 
 if TYPE_CHECKING:
-    from tunnel.events import Connected, Lost, Trying, TunnelCame, TunnelWent
+    from tunnel.events import Connected, LocalAway, Lost, Trying, TunnelCame, TunnelWent
     from tunnel.exchange import Exchange, Verdict
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "format_came",
     "format_connected",
     "format_facts",
+    "format_local_away",
     "format_lost",
     "format_round_trip",
     "format_trying",
@@ -177,6 +178,12 @@ def format_trying(event: Trying) -> str:
     return f"can't reach the relay: {reason}; trying again in {_wait(event.retry_in_s)}"
 
 
+def format_local_away(event: LocalAway) -> str:
+    """Say that requests wait for the local server, and how long."""
+    reason = cut(printable(event.reason[:400]), _REASON_COLUMNS)
+    return f"{reason} Requests wait for {_wait(event.waits_s)}"
+
+
 def _wait(wait_s: float) -> str:
     # A wait is jittered: fractions of a second are noise but below one.
     return format_wait(round(wait_s) * 1000 if wait_s >= 1 else round(wait_s * 1000))
@@ -207,7 +214,15 @@ def event_json(event: object) -> dict[str, Any]:
 
     An exchange renders itself: ``{"type": "exchange", **exchange.to_json()}``.
     """
-    from tunnel.events import Connected, Lost, Trying, TunnelCame, TunnelWent
+    from tunnel.events import (
+        Connected,
+        LocalAway,
+        LocalBack,
+        Lost,
+        Trying,
+        TunnelCame,
+        TunnelWent,
+    )
 
     match event:
         case Connected():
@@ -231,6 +246,14 @@ def event_json(event: object) -> dict[str, Any]:
                 "reason": event.reason,
                 "retryInMs": round(event.retry_in_s * 1000),
             }
+        case LocalAway():
+            return {
+                "type": "localAway",
+                "reason": event.reason,
+                "waitsMs": round(event.waits_s * 1000),
+            }
+        case LocalBack():
+            return {"type": "localBack"}
         case TunnelCame():
             return {
                 "type": "came",

@@ -13,13 +13,22 @@ from emulator.cli.tunnel_lines import (
     format_came,
     format_connected,
     format_facts,
+    format_local_away,
     format_lost,
     format_round_trip,
     format_trying,
     format_went,
 )
 from emulator.lines import Style
-from tunnel.events import Connected, Lost, Trying, TunnelCame, TunnelWent
+from tunnel.events import (
+    Connected,
+    LocalAway,
+    LocalBack,
+    Lost,
+    Trying,
+    TunnelCame,
+    TunnelWent,
+)
 from tunnel.exchange import Verdict
 from tunnel.inspector import Inspector
 
@@ -246,6 +255,14 @@ def test_a_relay_that_cannot_be_reached_is_tried_again():
     )
 
 
+def test_a_local_server_that_is_started_again_is_waited_for():
+    away = LocalAway("local refused: is anything on port 3000?", 30)
+
+    assert format_local_away(away) == (
+        "local refused: is anything on port 3000? Requests wait for 30 s"
+    )
+
+
 # Tunnels
 
 
@@ -285,6 +302,11 @@ def test_a_tunnel_goes_for_a_reason():
             {"type": "lost", "code": 1006, "reason": "x", "retryInMs": 3200},
         ),
         (Trying("x", 1), {"type": "trying", "reason": "x", "retryInMs": 1000}),
+        (
+            LocalAway("x", 30.0),
+            {"type": "localAway", "reason": "x", "waitsMs": 30_000},
+        ),
+        (LocalBack(), {"type": "localBack"}),
         (
             TunnelCame("a", "https://a", "::1", "alice", 3, True),
             {
