@@ -39,6 +39,7 @@ class Relay:
     ``on_event`` is told of each tunnel that comes or goes; ``token_bytes`` is chance.
     ``listener`` is a socket that listens already, in place of host and port: whoever
     keeps it open keeps callers waiting, not failing, while the relay starts again.
+    Raises ``SettingsRefused`` if that is open to others and there is no secret.
     Raises ``OSError`` at the start if it can't listen.
     """
 
@@ -53,6 +54,8 @@ class Relay:
     ) -> None:
         self.settings = settings
         self._listener = listener
+        if listener is not None:
+            settings.check_host(str(listener.getsockname()[0]))
         self._on_event = on_event
         self.counters = Counters()
         self.uplinks: set[Uplink] = set()

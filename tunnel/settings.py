@@ -120,10 +120,14 @@ class RelaySettings:
             if getattr(self, name) < 1:
                 raise SettingsRefused(name, "must be at least 1")
         parse_networks(self.trusted_proxies, "trusted_proxies")
-        if not self.is_guarded and not _is_loopback(self.host):
+        self.check_host(self.host)
+
+    def check_host(self, host: str) -> None:
+        """Raise ``SettingsRefused`` if who reaches ``host`` could open tunnels."""
+        if not self.is_guarded and not _is_loopback(host):
             raise SettingsRefused(
                 "host",
-                f"a relay without a secret or keys would let anybody on {self.host} "
+                f"a relay without a secret or keys would let anybody on {host} "
                 "open tunnels: give it a secret, or listen on 127.0.0.1",
             )
 

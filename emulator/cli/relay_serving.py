@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from tunnel.settings import RelaySettings
 
 __all__ = ["serve"]
+
+_FIRST_PASSED = 3
+"""SD_LISTEN_FDS_START."""
 
 
 def _facts(ctx: click.Context, relay: Relay) -> list[tuple[str, str]]:
@@ -72,7 +76,11 @@ async def serve(
 
     screen = make_screen(line=line, event=lambda item: event_json(item[1]), what="line")
     foreground = Foreground(screen)
-    relay = Relay(settings, on_event=None if screen.main_stream is None else note)
+    relay = Relay(
+        settings,
+        on_event=None if screen.main_stream is None else note,
+        listener=_passed_socket(),
+    )
     try:
         await relay.start()
     except OSError as error:
@@ -93,6 +101,23 @@ async def serve(
 
     stop = await foreground.until_stopped()
     return await foreground.end(stop, finish, drain_s=settings.drain_s)
+
+
+def _passed_socket() -> socket.socket | None:
+    """Return the socket that a service manager listens on for us, if there is one.
+
+    As sd_listen_fds(3) says. While the relay starts again, callers wait in it.
+    """
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return None
+    count = os.environ.get("LISTEN_FDS", "")
+    if count != "1":
+        raise CliError(
+            f"the service manager passes {printable(count) or 'no'} sockets, not one",
+            "Give the .socket unit one ListenStream=.",
+            code=ExitCode.SETTINGS,
+        )
+    return socket.socket(fileno=_FIRST_PASSED)
 
 
 def _cannot_listen(error: OSError, settings: RelaySettings, command: str) -> CliError:
