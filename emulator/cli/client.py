@@ -7,8 +7,7 @@ letter.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emulator.cli.exit_codes import CliError
 from emulator.lines import printable
@@ -34,8 +33,7 @@ class Refused(CliError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(NamedTuple):
     """Whom to call, and as whom."""
 
     url: str

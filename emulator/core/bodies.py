@@ -18,8 +18,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from emulator.core.destination import url_problem
 from emulator.core.header_map import HeaderMap, build
@@ -53,8 +52,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 # Batches
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchEntry:
+class BatchEntry(NamedTuple):
     """One message of a batch: its complete configuration (BAT-1, BAT-2)."""
 
     destination: str
@@ -129,8 +127,7 @@ def parse_selection(body: bytes) -> dict[str, list[str]]:
 # Queues
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueUpsert:
+class QueueUpsert(NamedTuple):
     """A queue to create or to change (QUE-2). ``None``: not said."""
 
     name: str
@@ -171,8 +168,7 @@ def _parallelism(value: Any) -> int | None:
 # URL groups
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointPattern:
+class EndpointPattern(NamedTuple):
     """Which endpoints to remove from a URL group: those with all of it (UGR-6).
 
     At least one of the two is given.

@@ -23,10 +23,10 @@ that occurs twice counts where it occurs first (SCH-36). Without a zone, it is U
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from itertools import takewhile
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -80,8 +80,7 @@ _ZONE_NAME = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Cron:
+class _Cron(NamedTuple):
     fields: str
     """Five of them, which cronsim has accepted."""
 

@@ -29,7 +29,6 @@ import math
 import operator
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from typing import NamedTuple
@@ -60,8 +59,7 @@ class _Operation(NamedTuple):
 _Step = float | _Variable | _Operation
 
 
-@dataclass(frozen=True, slots=True)
-class Expression:
+class Expression(NamedTuple):
     """A retry-delay expression that has been understood. Made by ``parse``."""
 
     text: str

@@ -8,8 +8,7 @@ absent, as in headers (HDR-7), and one that is given twice is refused.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from emulator.core.filters import Parameters
 from emulator.core.header_values import MAX_PERIOD_S, parse_boolean, parse_integer
@@ -20,8 +19,7 @@ __all__ = ["Pin", "parse_pin", "parse_unpin"]
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pin:
+class Pin(NamedTuple):
     """What to pin (FLC-24). ``None``: leave it as it is. Something is given."""
 
     parallelism: int | None = None

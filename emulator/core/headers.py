@@ -14,8 +14,8 @@ fires in ``cron.py``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from emulator.core import cron
 from emulator.core.configuration_headers import Given, check_value, read_headers
@@ -81,8 +81,7 @@ def parse_publish(
     return _publish(incoming, destination, given, queue_name, limits, now_ms)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduleRequest:
+class ScheduleRequest(NamedTuple):
     """A schedule to create or to replace (SCH-1, SCH-8). It has been checked."""
 
     publish: Publish
@@ -204,8 +203,7 @@ def _refuse_cron(given: Given) -> None:
         raise InvalidHeader("Upstash-Cron", given.of_publish["Cron"], reason)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overrides:
+class Overrides(NamedTuple):
     """Configuration for messages that exist already (DLQ-34). It has been checked."""
 
     settings: tuple[Setting, ...] = ()

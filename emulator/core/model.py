@@ -29,6 +29,7 @@ from emulator.core.header_map import HeaderMap, PackedValues, first, pack, unpac
 __all__ = [
     "DEFAULT_RETRIES",
     "FINAL_STATES",
+    "WAITING_STATES",
     "Callback",
     "Deduplication",
     "Destination",
@@ -407,12 +408,14 @@ class Progress(NamedTuple):
 
     @property
     def is_waiting(self) -> bool:
-        return self.state is State.CREATED or self.state is State.RETRY
+        return self.state in WAITING_STATES
 
     @property
     def is_final(self) -> bool:
         return self.state in FINAL_STATES
 
+
+WAITING_STATES = frozenset({State.CREATED, State.RETRY})
 
 FINAL_STATES = frozenset({State.DELIVERED, State.FAILED, State.CANCELLED})
 

@@ -7,7 +7,8 @@ Whether a message may start is decided in ``core/flow.py``, and when it does in
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from emulator.core import flow
 from emulator.core.resources import FlowKey
@@ -21,8 +22,7 @@ from emulator.errors import NotFound
 __all__ = ["FlowControl", "FlowKeyView"]
 
 
-@dataclass(frozen=True, slots=True)
-class FlowKeyView:
+class FlowKeyView(NamedTuple):
     """A key, and how much of it is used."""
 
     key: FlowKey

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from emulator.engine.advance import advance
@@ -23,8 +22,7 @@ from emulator.errors import Conflict
 __all__ = ["Access", "Counts", "Tenant", "Tenants"]
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(NamedTuple):
     """What a token opens."""
 
     engine: Engine
@@ -32,8 +30,7 @@ class Access:
     is_read_only: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Tenant:
+class Tenant(NamedTuple):
     """A user's engine, and the tokens that open it."""
 
     engine: Engine
