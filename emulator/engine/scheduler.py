@@ -68,6 +68,8 @@ class Scheduler:
         self._flights: dict[str, _Flight] = {}
         self._sleeper: asyncio.Task[None] | None = None
         self._wakes_ms = 0
+        self._is_outrun = False
+        """Whether something falls due before the sleeper wakes, for all it knows."""
         self._is_running = False
         self._is_suspended = False
         self._is_pumping = False
@@ -143,6 +145,7 @@ class Scheduler:
                 self._due.push(item.message.message_id, item.due_ms)
         for schedule in saved.schedules:
             self._firings.push(schedule.schedule_id, schedule.next_fire_ms)
+        self._is_outrun = True
 
     def cut_off(self) -> None:
         """Drop the deliveries under way: they settle nothing (Q-34)."""
@@ -167,6 +170,7 @@ class Scheduler:
                         self._gate.arrive(item.message)
                     else:
                         self._due.push(item.message.message_id, item.due_ms)
+                        self._outrun(item.due_ms)
                 elif item.state is State.CANCELLED:
                     self._due.note_stale()
         for queue in transition.queues:
@@ -176,6 +180,7 @@ class Scheduler:
         for schedule in transition.schedules:
             self._firings.push(schedule.schedule_id, schedule.next_fire_ms)
             self._firings.note_stale()
+            self._outrun(schedule.next_fire_ms)
         self.pump()
 
     def pump(self) -> None:
@@ -224,6 +229,7 @@ class Scheduler:
         # first step never runs, but it is always done.
         task.add_done_callback(lambda _: self._land(flight))
         self._deadlines.push(message_id, deadline_ms)
+        self._outrun(deadline_ms)
 
     def _land(self, flight: _Flight) -> None:
         """Settle a delivery that has ended, unless it was cut off."""
@@ -255,7 +261,18 @@ class Scheduler:
         if current is not None:
             self._settle(current, outcome)
 
+    def _outrun(self, due_ms: int) -> None:
+        """Take note of an instant at which something falls due."""
+        if due_ms < self._wakes_ms:
+            self._is_outrun = True
+
     def _arm(self) -> None:
+        if self._sleeper is not None and not self._is_outrun:
+            # The usual case: whatever was added comes later, and what was there did.
+            opening_ms = self._gate.next_opening_ms()
+            if opening_ms is None or self._wakes_ms <= opening_ms:
+                return
+        self._is_outrun = False
         due_ms = self.next_due_ms()
         if due_ms is None:
             return
