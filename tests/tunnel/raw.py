@@ -311,6 +311,35 @@ class Standing:
         self.public = public
         self.app = public.app
 
+    def attack(self, data):
+        """Send bytes; return the status of the only answer, and the targets at the app.
+
+        Whatever got through would be at the app before a request that is sent later.
+        """
+        self.app.arrived.clear()
+        answer = self.run(self._attack(data))
+        targets = [one.head.split(b" ")[1] for one in self.app.arrived]
+
+        assert answer.values(b"connection") == [b"close"]
+        assert answer.values(b"qemu-error") == [b"relay"]
+        assert targets.pop() == b"/later"
+        return answer.status, targets
+
+    async def _attack(self, data):
+        visitor = await self.public.visit()
+        await visitor.send(data)
+        answer = await visitor.answer()
+        await visitor.ended()
+        await self.public.ask(request(first=b"GET /later HTTP/1.1"))
+        self.public.leave()
+        return answer
+
+    def serve(self, data):
+        """Send bytes that may pass; return the answer, and what came to the app."""
+        self.app.arrived.clear()
+        answer = self.run(self.public.ask(data))
+        return answer, self.app.arrived
+
 
 @contextmanager
 def a_standing(**settings):
