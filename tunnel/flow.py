@@ -22,6 +22,7 @@ __all__ = [
     "FIRST_BYTES",
     "GROWTH_BYTES",
     "INITIAL_WINDOW_BYTES",
+    "LINK_CREDIT_BYTES",
     "LINK_RESERVE_BYTES",
     "LINK_WINDOW_BYTES",
     "MAX_UNACKED_BYTES",
@@ -48,6 +49,10 @@ MAX_UNACKED_BYTES = 1 << 22
 
 LINK_RESERVE_BYTES = LINK_WINDOW_BYTES // 4
 """Of the link's window, for short streams alone: stalled downloads can't use it up."""
+
+LINK_CREDIT_BYTES = LINK_WINDOW_BYTES // 16
+"""After so much the link gets room again. With half a window, as a stream does, what
+slow readers hold and what is owed could use the window up, and it would stay so."""
 
 GROWTH_BYTES = LINK_WINDOW_BYTES // 2
 """By so much all streams' windows together may grow: the rest is for new ones."""
@@ -76,7 +81,8 @@ class Growth:
 class ReceiveWindow:
     """How much the other end may still send, and when to give it room again.
 
-    Grows out of what ``growth`` has left, if there is one, up to ``most`` bytes.
+    Grows out of what ``growth`` has left, if there is one, up to ``most`` bytes. Gives
+    room back in portions of ``portion`` bytes; 0 means of half the window.
     """
 
     __slots__ = (
@@ -85,16 +91,20 @@ class ReceiveWindow:
         "_first",
         "_growth",
         "_most",
+        "_portion",
         "_room",
         "size",
     )
 
-    def __init__(self, size: int, most: int, growth: Growth | None = None) -> None:
+    def __init__(
+        self, size: int, most: int, growth: Growth | None = None, portion: int = 0
+    ) -> None:
         self.size = size
         """In bytes."""
         self._first = size
         self._growth = growth
         self._most = most
+        self._portion = portion
         self._room = size
         self._accepted = 0
         self._credited_s = 0.0
@@ -116,10 +126,10 @@ class ReceiveWindow:
     def accept(self, count: int, now_s: float, round_trip_s: float) -> int:
         """Note that the far socket took ``count`` bytes; return the credit to give.
 
-        0 as long as less than half the window is to be given back.
+        0 as long as less than a portion is to be given back.
         """
         self._accepted += count
-        if self._accepted * 2 < self.size:
+        if self._accepted < (self._portion or (self.size + 1) // 2):
             return 0
         credit = self._accepted
         if (

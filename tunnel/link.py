@@ -21,6 +21,7 @@ from tunnel.errors import WireError
 from tunnel.flow import (
     GROWTH_BYTES,
     INITIAL_WINDOW_BYTES,
+    LINK_CREDIT_BYTES,
     LINK_RESERVE_BYTES,
     LINK_WINDOW_BYTES,
     MAX_UNACKED_BYTES,
@@ -274,7 +275,9 @@ class Link:
         self._ordered: deque[bytes] = deque()
         self._turns = Turns()
         self._room = LINK_WINDOW_BYTES
-        self._received = ReceiveWindow(LINK_WINDOW_BYTES, LINK_WINDOW_BYTES)
+        self._received = ReceiveWindow(
+            LINK_WINDOW_BYTES, LINK_WINDOW_BYTES, portion=LINK_CREDIT_BYTES
+        )
         self._growth = Growth(GROWTH_BYTES)
         self._sent = 0
         self._acked = 0

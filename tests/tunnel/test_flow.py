@@ -6,7 +6,10 @@ from hypothesis import strategies as st
 
 from tunnel.errors import WireError
 from tunnel.flow import (
+    GROWTH_BYTES,
     INITIAL_WINDOW_BYTES,
+    LINK_CREDIT_BYTES,
+    LINK_RESERVE_BYTES,
     LINK_WINDOW_BYTES,
     MAX_WINDOW_BYTES,
     SHORT_BYTES,
@@ -124,6 +127,38 @@ def test_a_stream_that_is_over_gives_back_what_its_window_has_grown_by():
     assert growth.left == 150
 
 
+def test_credit_in_portions_doesnt_wait_for_half_the_window():
+    window = ReceiveWindow(100, 100, portion=10)
+    window.receive(100)
+
+    assert window.accept(9, 0.0, 0.0) == 0
+    assert window.accept(1, 0.0, 0.0) == 10
+
+
+def test_windows_grow_by_no_more_than_what_they_may_together():
+    growth = Growth(150)
+    windows = [ReceiveWindow(100, 1000, growth) for _ in range(2)]
+    for window in windows:
+        window.receive(100)
+        window.accept(100, 0.0, LONG_S)
+    sizes = [window.size for window in windows]
+    windows[0].close()
+    windows[0].close()
+
+    assert sizes == [200, 150]
+    assert growth.left == 100
+
+
+def test_a_window_knows_how_much_is_held():
+    window = ReceiveWindow(100, 1000)
+    window.receive(90)
+    window.accept(20, 0.0, 0.0)
+    held = window.held
+    window.accept(40, 0.0, LONG_S)
+
+    assert (held, window.held) == (70, 30)
+
+
 @few
 @given(
     size=st.integers(1, 1000),
@@ -150,6 +185,7 @@ def test_every_byte_is_credited_once_and_no_window_is_overdrawn_by_who_keeps_to_
         assert room + waiting <= window.size <= size + growth
         # Less than half a window is owed, so that a sender never waits in vain.
         assert (room + waiting) * 2 > window.size
+        assert window.held == waiting
     with pytest.raises(WireError):
         window.receive(room + 1)
 
@@ -286,6 +322,17 @@ def test_the_last_of_the_links_room_is_for_short_streams():
     assert turns.next(100) == (bulk, b"bulk")
 
 
+def test_short_streams_alone_can_be_asked_for():
+    turns = Turns()
+    turns.join(an_outflow(1, sent=SHORT_BYTES, data=b"bulk"))
+    nobody = turns.next(100, only_short=True)
+    turns.join(an_outflow(2, data=b"short"))
+
+    assert nobody is None
+    assert turns.next(100, only_short=True)[0].stream == 2
+    assert taken(turns) == [(1, b"bulk")]
+
+
 def test_who_has_been_cut_off_meanwhile_loses_its_turn():
     turns = Turns()
     cut = an_outflow(1, data=b"x")
@@ -325,3 +372,9 @@ def test_whatever_the_turns_each_streams_bytes_come_in_order_and_whole(streams, 
 def test_the_limits_fit_each_other():
     assert SLICE_BYTES <= MAX_PAYLOAD_BYTES < MAX_MESSAGE_BYTES
     assert INITIAL_WINDOW_BYTES <= MAX_WINDOW_BYTES <= LINK_WINDOW_BYTES
+    # What all windows may have grown by, what is owed and what is kept for short
+    # streams leave room for bulk.
+    assert (
+        GROWTH_BYTES + 4 * INITIAL_WINDOW_BYTES + LINK_CREDIT_BYTES + LINK_RESERVE_BYTES
+        < LINK_WINDOW_BYTES
+    )
