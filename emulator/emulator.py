@@ -29,13 +29,13 @@ from emulator.engine.persistence import NO_JOURNAL
 from emulator.engine.ports import Clock, Entropy, Journal, Transport
 from emulator.engine.tenants import Counts, Tenant, Tenants
 from emulator.errors import JournalError
-from emulator.journal.journal import SqliteJournal
 from emulator.settings import Settings
 from emulator.transport import HttpTransport
 from emulator.web.app import build_server
 from emulator.web.request_log import REQUEST_LOGGER, RequestLog
 
 if TYPE_CHECKING:
+    from emulator.journal.journal import SqliteJournal
     from emulator.testing.qemu import Qemu
 
 __all__ = ["Emulator"]
@@ -67,6 +67,9 @@ class Emulator:
         self._way = _Way(transport or HttpTransport())
         self._journal: SqliteJournal | None = None
         if self.settings.db is not None:
+            # SQLite isn't imported for whoever keeps nothing.
+            from emulator.journal.journal import SqliteJournal
+
             self._journal = SqliteJournal(
                 self.settings.db, on_failure=self._stand_by, on_recovery=self._go_on
             )
