@@ -63,8 +63,8 @@ class Backstage:
 class IdleRelay(Backstage):
     """A relay that nobody connects to."""
 
-    def make(self, settings, *, on_event):
-        self.settings = settings
+    def make(self, settings, *, on_event, listener):
+        self.settings, self.listener = settings, listener
         self.tell = on_event
         self._named = Relay(settings)
         return self

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import socket
 import ssl
 
 import pytest
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 import tunnel.relay
 from emulator.cli import cli
+from emulator.cli import relay_serving as serving_module
 from emulator.cli.event_screen import EventScreen
 from emulator.cli.process import Stop
 from emulator.engine.clock import real_now_ms
@@ -195,6 +197,34 @@ def test_an_address_in_use_ends_with_4(backstage, monkeypatch):
         "  Another program is listening there.",
         "  Stop it, or start on another port: qemu relay --port 1235",
     ]
+
+
+# The socket of a service manager
+
+
+def test_a_socket_that_is_passed_is_listened_on(backstage, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        passed = os.dup(server.fileno())
+        monkeypatch.setattr(serving_module, "_FIRST_PASSED", passed)
+        result = run(env={"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"})
+
+        assert result.exit_code == 0
+        with backstage.listener as listener:
+            assert listener.getsockname() == server.getsockname()
+
+
+def test_a_socket_that_is_passed_to_another_process_is_none_of_ours(backstage):
+    run(env={"LISTEN_PID": "1", "LISTEN_FDS": "1"})
+
+    assert backstage.listener is None
+
+
+@pytest.mark.parametrize(("count", "shown"), [("2", "2"), ("", "no")])
+def test_two_sockets_are_one_too_many(backstage, count, shown):
+    result = run(env={"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": count})
+
+    assert result.exit_code == 3
+    assert f"the service manager passes {shown} sockets, not one" in result.stderr
 
 
 def test_output_that_cannot_be_written_is_an_error(backstage, monkeypatch):
