@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from tunnel.settings import RelaySettings
 
-__all__ = ["SECRET_VARIABLE", "relay", "secret_option"]
+__all__ = ["SECRET_VARIABLE", "relay", "secret_option", "unguarded"]
 
 SECRET_VARIABLE = "QEMU_RELAY_SECRET"
 
@@ -211,13 +211,7 @@ def _settings(ctx: click.Context, options: dict[str, Any]) -> RelaySettings:
         )
     except SettingsRefused as error:
         if error.setting == "host":
-            raise CliError(
-                f"without a secret, anybody who reaches {printable(options['host'])} "
-                "could open tunnels",
-                f"Give the relay a secret: {SECRET_VARIABLE}, or --secret-file FILE;",
-                "or public keys: --key-file FILE, or --jwks-url URL.",
-                code=ExitCode.SETTINGS,
-            ) from error
+            raise unguarded(options["host"]) from error
         if error.setting == "secret" and secret is not None:
             raise SettingsError(
                 "secret", error.reason, source=str(secret[1])
@@ -241,6 +235,16 @@ def _tls(
         reason = error.strerror or str(error)
         raise file_refused(ctx, "tls_cert", f"can't be used: {reason}") from error
     return context
+
+
+def unguarded(host: str) -> CliError:
+    """Explain why a relay without a secret doesn't listen on an address."""
+    return CliError(
+        f"without a secret, anybody who reaches {printable(host)} could open tunnels",
+        f"Give the relay a secret: {SECRET_VARIABLE}, or --secret-file FILE;",
+        "or public keys: --key-file FILE, or --jwks-url URL.",
+        code=ExitCode.SETTINGS,
+    )
 
 
 @click.pass_context

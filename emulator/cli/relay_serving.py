@@ -13,6 +13,7 @@ import click
 from emulator.cli.exit_codes import CliError, ExitCode
 from emulator.cli.foreground import Foreground
 from emulator.cli.process import spare_the_collector
+from emulator.cli.relay import unguarded
 from emulator.cli.settings_file import file_of, shown_path
 from emulator.cli.tunnel_lines import (
     event_json,
@@ -34,13 +35,18 @@ _FIRST_PASSED = 3
 """SD_LISTEN_FDS_START."""
 
 
-def _facts(ctx: click.Context, relay: Relay) -> list[tuple[str, str]]:
+def _facts(
+    ctx: click.Context, relay: Relay, passed: socket.socket | None
+) -> list[tuple[str, str]]:
     settings = relay.settings
     facts = [
         ("Public", printable(relay.pattern)),
         ("Tunnels", printable(relay.link_url)),
     ]
-    if settings.host not in ("127.0.0.1", "::1", "localhost"):
+    if passed is not None:
+        where = f"{printable(_host_of(passed))}, port {relay.port}"
+        facts.append(("Listens", f"{where}, as the service manager says"))
+    elif settings.host not in ("127.0.0.1", "::1", "localhost"):
         facts.append(("Listens", f"{printable(settings.host)}, port {relay.port}"))
     access = "with a token: qemu relay token"
     if not settings.is_guarded:
@@ -60,6 +66,7 @@ async def serve(
     verbose: bool,
 ) -> ExitCode:
     """Run a relay until something stops it."""
+    from tunnel.errors import SettingsRefused
     from tunnel.events import TunnelCame
     from tunnel.relay import Relay
 
@@ -76,16 +83,21 @@ async def serve(
 
     screen = make_screen(line=line, event=lambda item: event_json(item[1]), what="line")
     foreground = Foreground(screen)
-    relay = Relay(
-        settings,
-        on_event=None if screen.main_stream is None else note,
-        listener=_passed_socket(),
-    )
+    passed = _passed_socket()
     try:
+        relay = Relay(
+            settings,
+            on_event=None if screen.main_stream is None else note,
+            listener=passed,
+        )
         await relay.start()
+    except SettingsRefused as error:
+        assert passed is not None  # the settings' own address has been looked at
+        with passed:
+            raise unguarded(_host_of(passed)) from error
     except OSError as error:
         raise _cannot_listen(error, settings, ctx.command_path) from error
-    screen.say(f"\n{format_facts(_facts(ctx, relay))}\n")
+    screen.say(f"\n{format_facts(_facts(ctx, relay, passed))}\n")
     screen.say(f"qemu relay is running at {relay.url} (Ctrl-C to stop)\n")
     screen.tell(
         type="ready",
@@ -118,6 +130,10 @@ def _passed_socket() -> socket.socket | None:
             code=ExitCode.SETTINGS,
         )
     return socket.socket(fileno=_FIRST_PASSED)
+
+
+def _host_of(listener: socket.socket) -> str:
+    return str(listener.getsockname()[0])
 
 
 def _cannot_listen(error: OSError, settings: RelaySettings, command: str) -> CliError:

@@ -209,8 +209,21 @@ def test_a_socket_that_is_passed_is_listened_on(backstage, monkeypatch):
         result = run(env={"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"})
 
         assert result.exit_code == 0
+        assert "  Listens  127.0.0.1, port 8000, as the service manager says\n" in (
+            result.stdout
+        )
         with backstage.listener as listener:
             assert listener.getsockname() == server.getsockname()
+
+
+def test_a_socket_that_others_reach_needs_a_secret_too(monkeypatch):
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        passed = os.dup(server.fileno())
+        monkeypatch.setattr(serving_module, "_FIRST_PASSED", passed)
+        result = run(env={"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"})
+
+    assert result.exit_code == 3
+    assert "without a secret, anybody who reaches 0.0.0.0 could" in result.stderr
 
 
 def test_a_socket_that_is_passed_to_another_process_is_none_of_ours(backstage):
