@@ -92,7 +92,7 @@ LAYERS = (
             "pool",
             "connection",
             "reasons",
-            "limits",
+            "descriptors",
         )
     ),
     Layer(

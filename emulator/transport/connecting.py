@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,7 +16,7 @@ from functools import partial
 from aiohappyeyeballs import AddrInfoType, start_connection
 
 from emulator.core.model import Unreachable
-from emulator.transport import reasons
+from emulator.transport import descriptors, reasons
 from emulator.transport.connection import Connection
 from emulator.transport.request import Place
 
@@ -25,8 +24,6 @@ __all__ = ["OutOfDescriptors", "connect"]
 
 _HEAD_START_S = 0.25
 """How long an address is tried alone before the next is tried beside it."""
-
-_OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class OutOfDescriptors(Exception):
@@ -43,7 +40,7 @@ async def connect(
         groups = await _addresses(place)
     except (OSError, UnicodeError):
         # The lookup reads files and asks servers, and doesn't say that it couldn't.
-        if _is_out_of_descriptors():
+        if descriptors.are_out():
             raise OutOfDescriptors from None
         return reasons.unresolved(host)
     failure = reasons.unresolved(host)
@@ -79,7 +76,7 @@ class _Sockets:
         try:
             return socket.socket(family, kind, protocol)
         except OSError as error:
-            self.are_out = self.are_out or error.errno in _OUT_OF_DESCRIPTORS
+            self.are_out |= descriptors.is_out_of_descriptors(error)
             raise
 
 
@@ -106,11 +103,3 @@ def _literal(host: str, port: int) -> list[AddrInfoType]:
             kind, protocol = socket.SOCK_STREAM, socket.IPPROTO_TCP
             return [(family, kind, protocol, "", (host, port, *rest))]
     return []
-
-
-def _is_out_of_descriptors() -> bool:
-    try:
-        socket.socket().close()
-    except OSError as error:
-        return error.errno in _OUT_OF_DESCRIPTORS
-    return False

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from emulator.core.model import Outcome, Outgoing, Responded, Unreachable
 from emulator.transport import reasons
-from emulator.transport.limits import most_connections
+from emulator.transport.descriptors import most_connections
 from emulator.transport.pool import Pool
 from emulator.transport.request import Origin, build_head
 from emulator.transport.response import ResponseParser

@@ -17,6 +17,7 @@ from typing import TypeAlias
 from emulator.core.model import Unreachable
 from emulator.transport.connecting import OutOfDescriptors, connect
 from emulator.transport.connection import Connection
+from emulator.transport.descriptors import PAUSE_S
 from emulator.transport.request import Place
 
 __all__ = ["Pool"]
@@ -34,9 +35,6 @@ _TRUSTED_S = 0.02
 
 The event loop tells a closed connection in its next turn, and a turn may take long.
 """
-
-_DESCRIPTOR_PAUSE_S = 0.05
-"""Nobody tells when a descriptor comes free."""
 
 _Grant: TypeAlias = "asyncio.Future[Connection | None]"
 """What a waiting call gets: a connection, or ``None``: a slot to make one."""
@@ -190,7 +188,7 @@ class Pool:
                 return await connect(place, self._lost)
             except OutOfDescriptors:
                 self._abort_idlest()
-                await asyncio.sleep(_DESCRIPTOR_PAUSE_S)
+                await asyncio.sleep(PAUSE_S)
 
     def _lost(self, connection: Connection) -> None:
         """Take note that a connection is closed."""

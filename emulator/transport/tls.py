@@ -2,7 +2,8 @@
 
 The only file that uses aiohttp's client. It can speak ``http://`` as well, which is
 what our own client is compared with (tests/transport/test_differential.py). Follows no
-redirect (DLV-15), and retries what aiohttp retries.
+redirect (DLV-15), retries what aiohttp retries, and waits for a file descriptor where
+there is none.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from yarl import URL
 from emulator.core.gzip_body import GzipBody
 from emulator.core.header_map import build
 from emulator.core.model import Outcome, Outgoing, Responded, Unreachable
-from emulator.transport import reasons
+from emulator.transport import descriptors, reasons
 from emulator.transport.request import Origin
 
 __all__ = ["TlsClient"]
@@ -53,6 +54,22 @@ class TlsClient:
 
     async def send(self, request: Outgoing, origin: Origin, target: str) -> Outcome:
         """Make one call. Whatever a destination does comes back as a value."""
+        while True:
+            try:
+                return await self._call(request, origin, target)
+            except aiohttp.ClientConnectorError as error:
+                # The lookup of a name doesn't say that it could open nothing.
+                is_lookup = isinstance(error, aiohttp.ClientConnectorDNSError)
+                if not (
+                    descriptors.is_out_of_descriptors(error.os_error)
+                    or (is_lookup and descriptors.are_out())
+                ):
+                    return _explain(error)
+                await asyncio.sleep(descriptors.PAUSE_S)
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                return _explain(error)
+
+    async def _call(self, request: Outgoing, origin: Origin, target: str) -> Responded:
         if self._session is None:
             self._session = _session()
         headers = CIMultiDict(request.headers)
@@ -60,22 +77,19 @@ class TlsClient:
         if origin.authorization is not None and "Authorization" not in headers:
             headers["Authorization"] = origin.authorization
         body = request.body
-        try:
-            async with self._session.request(
-                request.method,
-                _url(origin, target),
-                headers=headers,
-                data=io.BytesIO(body) if len(body) > _LARGE_BYTES else body or None,
-                allow_redirects=False,
-            ) as response:
-                return Responded(
-                    status=response.status,
-                    header=build(_decoded(response)),
-                    body=await _read(response, request.max_response_bytes),
-                    reason=response.reason or _phrase(response.status),
-                )
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return _explain(error)
+        async with self._session.request(
+            request.method,
+            _url(origin, target),
+            headers=headers,
+            data=io.BytesIO(body) if len(body) > _LARGE_BYTES else body or None,
+            allow_redirects=False,
+        ) as response:
+            return Responded(
+                status=response.status,
+                header=build(_decoded(response)),
+                body=await _read(response, request.max_response_bytes),
+                reason=response.reason or _phrase(response.status),
+            )
 
     async def close(self) -> None:
         """Close the pooled connections."""

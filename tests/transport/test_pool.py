@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -21,8 +18,6 @@ from emulator.transport.connection import Connection
 from emulator.transport.pool import Pool
 from emulator.transport.request import Place
 from tests.transport.bare import LONGEST_S, destination, let_others_read
-
-ROOT = Path(__file__).resolve().parents[2]
 
 Waiting = asyncio.Task[Connection | Unreachable]
 
@@ -295,53 +290,3 @@ async def test_whenever_calls_are_cancelled_no_slot_is_lost(calls):
         for _ in range(2):
             await taken(pool, places[0])
         assert pool.open <= 3
-
-
-FEW_DESCRIPTORS = """
-import asyncio, resource, socket, sys
-from emulator.core.model import Outgoing, Responded
-from emulator.transport import HttpTransport
-
-async def main():
-    transport = HttpTransport()
-    port = int(sys.argv[1])
-    request = Outgoing("POST", f"http://{sys.argv[2]}:{port}/", (), b"", 100)
-    await transport.send(request)  # all that is imported late is
-    await transport.close()
-    taken = []
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-    try:
-        while True:
-            taken.append(socket.socket())
-    except OSError:
-        pass
-    calls = [asyncio.create_task(transport.send(request)) for _ in range(20)]
-    await asyncio.wait(calls, timeout=0.3)
-    waited = sum(not call.done() for call in calls)
-    for each in taken[:3]:
-        each.close()
-    outcomes = await asyncio.gather(*calls)
-    await transport.close()
-    print(waited, sum(isinstance(each, Responded) for each in outcomes), outcomes[0])
-
-asyncio.run(main())
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_without_descriptors_calls_wait_and_do_not_fail(host):
-    async with destination(end="close") as bare:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            FEW_DESCRIPTORS,
-            str(bare.port),
-            host,
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-        )
-        async with asyncio.timeout(30):
-            printed, _ = await process.communicate()
-
-    assert printed.startswith(b"20 20 "), printed
