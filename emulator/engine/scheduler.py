@@ -157,6 +157,13 @@ class Scheduler:
 
     def note(self, transition: Transition) -> None:
         """Take note of what changed, and start what may start now."""
+        if self._is_for_later(transition):
+            item = transition.progress[0]
+            self._due.push(item.message.message_id, item.due_ms)
+            self._outrun(item.due_ms)
+            if self._is_outrun or self._sleeper is None:
+                self.pump()
+            return
         if transition.reset:
             self._gate.clear()
         self._gate.note(transition.progress)
@@ -182,6 +189,26 @@ class Scheduler:
             self._firings.note_stale()
             self._outrun(schedule.next_fire_ms)
         self.pump()
+
+    def _is_for_later(self, transition: Transition) -> bool:
+        """Whether all that changed is that one message has come, to start later.
+
+        Then nothing else may start because of it.
+        """
+        if len(transition.progress) != 1:
+            return False
+        item = transition.progress[0]
+        return (
+            item.state is State.CREATED
+            and item.due_ms > self._clock.now_ms()
+            and item.message.callback_of is None
+            and not (
+                transition.queues
+                or transition.flow_keys
+                or transition.schedules
+                or transition.reset
+            )
+        )
 
     def pump(self) -> None:
         """Start what is due and let through, and arm the sleeper for what comes."""
