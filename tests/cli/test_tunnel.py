@@ -17,7 +17,7 @@ from emulator.cli.process import Stop
 from emulator.core.signature import sign
 from emulator.settings import DEV_USERS
 from tests.cli.backstage import IdleTunnel
-from tunnel.events import Connected, Exchanged, Lost, Trying
+from tunnel.events import Connected, Exchanged, LocalAway, LocalBack, Lost, Trying
 from tunnel.inspector_api import InspectorApi
 from tunnel.settings import TunnelSettings
 
@@ -116,6 +116,15 @@ def test_what_happens_to_the_link_is_a_line(backstage):
     assert lines_of(backstage) == [
         "connection lost (1006), reconnecting in 3 s",
         "connected again, same address",
+    ]
+
+
+def test_an_app_that_is_started_again_is_a_line_each_time(backstage):
+    backstage.happenings = [LocalAway("local refused.", 30), LocalBack()]
+
+    assert lines_of(backstage) == [
+        "local refused. Requests wait for 30 s",
+        "local is back",
     ]
 
 
