@@ -288,6 +288,22 @@ async def a_public(app, *, relay=None, tunnel=None, on_event=None):
                 public.leave()
 
 
+@asynccontextmanager
+async def by_hand(**settings):
+    """Run a relay and a tunnel to an app that the test plays itself."""
+    async with an_app(by_hand=True) as app, a_public(app, **settings) as public:
+        yield public, app
+
+
+async def until(condition):
+    """Let the loop turn until something is so."""
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0)
+
+
 def request(*lines, first=b"GET / HTTP/1.1", host=HOST, body=b""):
     """Make the bytes of a request."""
     own = () if host is None else (b"Host: " + host,)

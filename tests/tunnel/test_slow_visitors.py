@@ -7,13 +7,13 @@ import sys
 import pytest
 
 from tests.tunnel.raw import (
-    LIMIT_S,
     NAME,
     OK,
     a_public,
     an_app,
     post,
     request,
+    until,
 )
 from tunnel.flow import LINK_WINDOW_BYTES
 
@@ -40,15 +40,6 @@ async def time_out(public, *, times=3):
     """Wait until a connection that was made now has been idle for too long."""
     for _ in range(times):
         await (await public.visit()).ended()
-
-
-async def until(condition):
-    """Let the loop turn until something is so."""
-    async with asyncio.timeout(LIMIT_S):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0)
 
 
 async def a_slow_reader(public):

@@ -9,16 +9,9 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import websockets
 
-from tests.tunnel.raw import HOST, OK, a_public, an_app, post, request
+from tests.tunnel.raw import HOST, OK, a_public, an_app, by_hand, post, request
 
 CHUNKED = b"Transfer-Encoding: chunked"
-
-
-@asynccontextmanager
-async def by_hand(**settings):
-    """Run a tunnel to an app that the test plays itself."""
-    async with an_app(by_hand=True) as app, a_public(app, **settings) as public:
-        yield public, app
 
 
 async def test_events_arrive_one_by_one_while_the_answer_goes_on():
