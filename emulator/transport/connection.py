@@ -161,6 +161,12 @@ class Connection(asyncio.BufferedProtocol):
             else:
                 self._finish(reasons.not_http(str(error)))
 
+    def eof_received(self) -> None:
+        # Left to itself, asyncio would first send what the server won't read.
+        if self._parser is not None:
+            self._finish(_failure(self._parser, None))
+        self.abort()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._rest = memoryview(b"")
