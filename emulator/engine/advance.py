@@ -44,17 +44,45 @@ async def advance(
     there is no end to it.
     """
     schedulers = tuple(schedulers)
-    grace_s = GRACE_S if grace_s is None else grace_s
-    most_jumps = _MOST_JUMPS if most_jumps is None else most_jumps
+    for scheduler in schedulers:
+        scheduler.begin_turning()
+    try:
+        await _turn(
+            clock,
+            schedulers,
+            to_ms,
+            GRACE_S if grace_s is None else grace_s,
+            _MOST_JUMPS if most_jumps is None else most_jumps,
+        )
+    finally:
+        for scheduler in schedulers:
+            scheduler.end_turning()
+
+
+async def _turn(
+    clock: VirtualClock,
+    schedulers: tuple[Scheduler, ...],
+    to_ms: int | None,
+    grace_s: float,
+    most_jumps: int,
+) -> None:
     hanging: set[asyncio.Future[Outcome]] = set()
     jumps = 0
     while True:
         answers_ms = await _settle(clock, schedulers, hanging, grace_s)
-        works_ms = [scheduler.next_work_ms() for scheduler in schedulers]
-        firings_ms = [scheduler.next_firing_ms() for scheduler in schedulers]
-        due_ms = earliest(*works_ms, *firings_ms, *answers_ms)
+        work_ms = earliest(*answers_ms)
+        firing_ms = None
+        busy = []
+        for scheduler in schedulers:
+            own_work_ms = scheduler.next_work_ms()
+            own_firing_ms = scheduler.next_firing_ms()
+            if own_work_ms is not None or own_firing_ms is not None:
+                busy.append(scheduler)
+                work_ms = earliest(work_ms, own_work_ms)
+                firing_ms = earliest(firing_ms, own_firing_ms)
+        due_ms = earliest(work_ms, firing_ms)
         if to_ms is None:
-            if earliest(*works_ms, *answers_ms) is None:
+            if work_ms is None:
                 return
             jumps += 1
             if jumps > most_jumps:
@@ -66,12 +94,8 @@ async def advance(
             break
         if due_ms is not None and due_ms > clock.now_ms():
             clock.set(due_ms)
-        # Not left to the schedulers' own sleepers: one may not have lain down yet.
-        for scheduler, work_ms, firing_ms in zip(
-            schedulers, works_ms, firings_ms, strict=True
-        ):
-            if work_ms is not None or firing_ms is not None:
-                scheduler.pump()
+        for scheduler in busy:
+            scheduler.pump()
     clock.set(max(to_ms, clock.now_ms()))
 
 

@@ -68,6 +68,7 @@ class Scheduler:
         self._flights: dict[str, _Flight] = {}
         self._sleeper: asyncio.Task[None] | None = None
         self._wakes_ms = 0
+        self._is_turned = False
         self._is_outrun = False
         """Whether something falls due before the sleeper wakes, for all it knows."""
         self._is_running = False
@@ -121,6 +122,16 @@ class Scheduler:
         if self._sleeper is not None:
             self._sleeper.cancel()
             self._sleeper = None
+
+    def begin_turning(self) -> None:
+        """Leave it to whoever turns the clock to ``pump`` whenever something is due."""
+        self._is_turned = True
+
+    def end_turning(self) -> None:
+        """Wake up by itself again."""
+        self._is_turned = False
+        self._is_outrun = True
+        self.pump()
 
     def suspend(self) -> None:
         """Drop the deliveries under way, and start nothing until ``resume``."""
@@ -294,6 +305,8 @@ class Scheduler:
             self._is_outrun = True
 
     def _arm(self) -> None:
+        if self._is_turned:
+            return
         if self._sleeper is not None and not self._is_outrun:
             # The usual case: whatever was added comes later, and what was there did.
             opening_ms = self._gate.next_opening_ms()
