@@ -209,6 +209,37 @@ async def test_idle_connections_are_closed_after_a_while(monkeypatch):
         assert pool.idle == 0
 
 
+async def test_each_idle_connection_has_its_own_while(monkeypatch):
+    monkeypatch.setattr(pool_module, "_KEEP_IDLE_S", 0.02)
+    loop = asyncio.get_running_loop()
+    async with destination() as bare, a_pool() as pool, asyncio.timeout(LONGEST_S):
+        place = Place("127.0.0.1", bare.port)
+        first, second = [await taken(pool, place) for _ in range(2)]
+        begin_s = loop.time()
+        pool.give_back(first)
+        while loop.time() < begin_s + 0.01:
+            await asyncio.sleep(0)
+        pool.give_back(second)
+        while pool.idle == 2:
+            await asyncio.sleep(0)
+
+        assert not first.is_open
+        assert second.is_open
+        while pool.idle:
+            await asyncio.sleep(0)
+        assert loop.time() >= begin_s + 0.03
+
+
+async def test_a_connection_on_which_all_was_quiet_is_used_again(monkeypatch):
+    monkeypatch.setattr(pool_module, "_TRUSTED_S", 0)
+    async with destination() as bare, a_pool() as pool:
+        place = Place("127.0.0.1", bare.port)
+        first = await taken(pool, place)
+        pool.give_back(first)
+
+        assert await taken(pool, place) is first
+
+
 async def test_a_place_that_refuses_takes_no_slot():
     """DLV-16."""
     async with destination() as bare:
