@@ -119,7 +119,10 @@ def heed_reader(stream: IO[str] | None, ask: Callable[[Stop], None]) -> None:
         ask(Stop.UNREAD)
 
     # As in asyncio's own pipes: the writing end gets readable when the other closes.
+    is_blocking = os.get_blocking(number)
     loop.add_reader(number, gone)
+    # uvloop changes that: what a full pipe doesn't take would be lost, not waited for.
+    os.set_blocking(number, is_blocking)
 
 
 @contextmanager

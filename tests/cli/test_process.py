@@ -87,6 +87,30 @@ async def test_a_pipe_whose_reader_leaves_asks_for_a_stop():
         assert await asyncio.wait_for(asked.get(), 5) is Stop.UNREAD
 
 
+@pytest.mark.parametrize("new_loop", ["asyncio", "uvloop"])
+def test_a_pipe_that_is_watched_still_waits_for_its_reader(new_loop):
+    loops = pytest.importorskip(new_loop)
+    text = "x" * 1_000_000  # far more than a pipe holds
+    reading, writing = os.pipe()
+    asked = []
+
+    async def write_all():
+        with os.fdopen(writing, "w") as stream:
+            heed_reader(stream, asked.append)
+            await asyncio.to_thread(stream.write, text)
+
+    async def read_all():
+        with os.fdopen(reading) as stream:
+            return await asyncio.to_thread(stream.read)
+
+    async def both():
+        async with asyncio.timeout(20):
+            return (await asyncio.gather(read_all(), write_all()))[0]
+
+    with asyncio.Runner(loop_factory=loops.new_event_loop) as runner:
+        assert runner.run(both()) == text
+
+
 async def test_what_is_no_pipe_is_not_watched(tmp_path):
     asked = asyncio.Queue()
     with (tmp_path / "log").open("w") as file:
