@@ -34,7 +34,7 @@ class Kind(NamedTuple):
 
 _TEXT = Kind((str,), "a string")
 _NEEDED_TEXT = Kind((str,), "a string", True)
-TEXTS = Kind((list,), 'strings: ["…", …]')
+_TEXTS = Kind((list,), 'strings: ["…", …]')
 _INTEGER = Kind((int,), "an integer")
 _NUMBER = Kind((int, float), "a number")
 _BOOLEAN = Kind((bool,), "true or false")
@@ -89,8 +89,8 @@ VALUES: dict[str, Kind] = {
     "speed": _NUMBER,
     "start-time": _INSTANT,
     "seed": _INTEGER,
-    "allowed-hosts": TEXTS,
-    "allowed-origins": TEXTS,
+    "allowed-hosts": _TEXTS,
+    "allowed-origins": _TEXTS,
     "llm-upstream": _TEXT,
     "max-log-entries": _INTEGER,
     "grace-ms": _INTEGER,
@@ -107,7 +107,7 @@ _FILES = Kind((list,), 'paths of files: ["…", …]')
 PATHS = (_FILE, _FILES)
 """Values that are relative to the settings file."""
 
-TEXT_LISTS = (TEXTS, _FILES)
+TEXT_LISTS = (_TEXTS, _FILES)
 """Arrays whose members are strings."""
 
 SECTIONS: dict[str, dict[str, Kind]] = {
@@ -116,10 +116,10 @@ SECTIONS: dict[str, dict[str, Kind]] = {
         "relay": _TEXT,
         "name": _TEXT,
         "token-file": _FILE,
-        "allow": TEXTS,
-        "deny": TEXTS,
+        "allow": _TEXTS,
+        "deny": _TEXTS,
         "basic-auth-file": _FILE,
-        "path": TEXTS,
+        "path": _TEXTS,
         "rate": _INTEGER,
         "verify-qstash": _BOOLEAN,
         "record": _FILE,
@@ -143,7 +143,7 @@ SECTIONS: dict[str, dict[str, Kind]] = {
         "max-tunnels": _INTEGER,
         "tls-cert": _FILE,
         "tls-key": _FILE,
-        "trust-proxy": TEXTS,
+        "trust-proxy": _TEXTS,
         "color": _TEXT,
     },
 }

@@ -18,15 +18,15 @@ from emulator.errors import SettingsError
 
 __all__ = ["bytes_of_file", "file_refused", "lines_of_file", "secret_in_force"]
 
-MAX_FILE_BYTES = 1 << 16
+_MAX_FILE_BYTES = 1 << 16
 """Of secrets and keys."""
 
-MAX_LIST_BYTES = 1 << 24
+_MAX_LIST_BYTES = 1 << 24
 """Of lists."""
 
 
 def bytes_of_file(
-    ctx: click.Context, name: str, path: str, *, most_bytes: int = MAX_FILE_BYTES
+    ctx: click.Context, name: str, path: str, *, most_bytes: int = _MAX_FILE_BYTES
 ) -> bytes:
     """Read a file that the option ``name`` names.
 
@@ -45,7 +45,7 @@ def bytes_of_file(
 
 def lines_of_file(ctx: click.Context, name: str, path: str) -> frozenset[str]:
     """Read a list: one entry a line; empty lines and ``#`` comments don't count."""
-    data = bytes_of_file(ctx, name, path, most_bytes=MAX_LIST_BYTES)
+    data = bytes_of_file(ctx, name, path, most_bytes=_MAX_LIST_BYTES)
     try:
         lines = [line.strip() for line in data.decode().splitlines()]
     except UnicodeDecodeError as error:

@@ -403,7 +403,7 @@ def test_without_a_secret_a_relay_listens_on_this_machine_alone(backstage):
 def test_a_mistake_names_the_place_where_it_was_written(
     backstage, folder, monkeypatch, args, env, code, error
 ):
-    monkeypatch.setattr("emulator.cli.secret_files.MAX_LIST_BYTES", 100)
+    monkeypatch.setattr("emulator.cli.secret_files._MAX_LIST_BYTES", 100)
     (folder / "empty").touch()
     (folder / "binary").write_bytes(b"\xff")
     (folder / "huge").write_bytes(b"x" * 101)
