@@ -111,7 +111,7 @@ async def _settle(
     """
     for _ in range(_QUICK_TURNS):
         # Most deliveries to what runs in this loop end at once.
-        if not clock.waking and not any(each.in_flight for each in schedulers):
+        if not clock.waking and not sum([each.in_flight for each in schedulers]):
             return []
         await asyncio.sleep(0)
     while True:

@@ -26,6 +26,10 @@ from emulator.engine.ports import Clock, Entropy, Transport
 __all__ = ["Delivery"]
 
 
+_DEFAULTS = (("User-Agent", "Upstash-QStash"), ("Accept-Encoding", "gzip"))
+"""Unless the message says otherwise."""
+
+
 class Delivery:
     """Delivers messages of one user.
 
@@ -86,27 +90,21 @@ class Delivery:
 
         The message's own headers hold nothing that only the server may set (HDR-32).
         """
-        own = tuple(pairs(message.header))
-        own_names = {name for name, _ in own}
-        defaults = (
-            ("User-Agent", "Upstash-QStash"),
-            ("Accept-Encoding", "gzip"),
-        )
-        origin = (
-            ("Upstash-Topic-Name", message.url_group_name),
-            ("Upstash-Schedule-Id", message.schedule_id),
-        )
-        token = self._sign(message, variant)
-        return (
-            *(pair for pair in defaults if pair[0] not in own_names),
-            *own,
+        own = message.header
+        headers = [pair for pair in _DEFAULTS if pair[0] not in own[::2]]
+        headers += pairs(own)
+        headers += (
             ("Upstash-Message-Id", message.message_id),
             ("Upstash-Retried", str(retried)),
-            ("Upstash-Signature", token),
+            ("Upstash-Signature", self._sign(message, variant)),
             ("Upstash-Caller-Ip", message.caller_ip),
             ("Upstash-Region", self._region),
-            *((name, value) for name, value in origin if value is not None),
         )
+        if message.url_group_name is not None:
+            headers.append(("Upstash-Topic-Name", message.url_group_name))
+        if message.schedule_id is not None:
+            headers.append(("Upstash-Schedule-Id", message.schedule_id))
+        return tuple(headers)
 
     def _sign(self, message: Message, variant: Variant | None) -> str:
         """Make a fresh signature, with the keys of this moment (SIG-7, SIG-17)."""
