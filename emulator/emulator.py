@@ -76,8 +76,18 @@ class Emulator:
         self._is_restored = True
         self.found: Counts | None = None
         """What ``db`` held at the start."""
+        self._entropy = (
+            SystemEntropy()
+            if self.settings.seed is None
+            else SeededEntropy(self.settings.seed)
+        )
         self.tenants = _tenants(
-            self.settings, self.clock, self._way, self.feed, self._journal or NO_JOURNAL
+            self.settings,
+            clock=self.clock,
+            entropy=self._entropy,
+            transport=self._way,
+            feed=self.feed,
+            journal=self._journal or NO_JOURNAL,
         )
         self._runner: web.ServerRunner | None = None
         self._port = 0
@@ -170,6 +180,8 @@ class Emulator:
         self._journal.open(self.url)
         try:
             self.clock.begin(self._journal.last_instant_ms())
+            if isinstance(self._entropy, SeededEntropy):
+                self._entropy.begin(self._journal.run)
             self.tenants.restore()
         except JournalError:
             self._journal.close()
@@ -285,11 +297,14 @@ def _clock(settings: Settings) -> SystemClock | VirtualClock:
 
 
 def _tenants(
-    settings: Settings, clock: Clock, transport: Transport, feed: Feed, journal: Journal
+    settings: Settings,
+    *,
+    clock: Clock,
+    entropy: Entropy,
+    transport: Transport,
+    feed: Feed,
+    journal: Journal,
 ) -> Tenants:
-    entropy: Entropy = (
-        SystemEntropy() if settings.seed is None else SeededEntropy(settings.seed)
-    )
     stamp = clock if settings.signature_clock == "virtual" else SystemClock()
     faults = FaultScript(settings.faults, entropy)
     tenants = [

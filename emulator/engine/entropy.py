@@ -38,7 +38,13 @@ class SeededEntropy(Entropy):
     """The same bytes for the same seed, in the order of asking. Not secret."""
 
     def __init__(self, seed: int) -> None:
+        self._seed = seed
         self._random = random.Random(seed)
+
+    def begin(self, run: int) -> None:
+        """Give other bytes than in the runs before, counted from 0."""
+        if run:
+            self._random = random.Random(f"{self._seed} {run}")
 
     def token_bytes(self, count: int) -> bytes:
         return self._random.randbytes(count)

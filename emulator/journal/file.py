@@ -8,6 +8,7 @@ machine may lose the last moments, and neither leaves anything half-written.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,7 +18,7 @@ from typing import Any
 from emulator.engine.persistence import Horizon, Saved
 from emulator.errors import JournalCorrupt, JournalError, JournalTooNew
 from emulator.journal import schema
-from emulator.journal.group import Counter, Group, Numbers
+from emulator.journal.group import Counter, Group, Numbers, fact
 from emulator.journal.loading import Loading
 from emulator.journal.lock import Lock
 
@@ -34,6 +35,11 @@ _WORTH_VACUUMING_PAGES = 4_000
 
 _TIDIED_ROWS = 2_000
 """Of the log, at a time."""
+
+_DAMAGES = (sqlite3.Error, UnicodeDecodeError)
+"""What reading a file raises; the latter where an error quotes a damaged name."""
+
+_OF_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 
 _FINAL_STATES = "('DELIVERED', 'FAILED', 'CANCELED')"
 
@@ -55,6 +61,8 @@ class JournalFile:
         self._lock = Lock(self._file, path)
         self._connection: sqlite3.Connection | None = None
         self.counter = Counter()
+        self.run = 0
+        """How often the file had been opened before."""
 
     def open(self, url: str) -> None:
         """Lock the file for who serves at ``url``, check it, make it if there is none.
@@ -68,7 +76,7 @@ class JournalFile:
         try:
             self._connect()
             self._prepare()
-        except sqlite3.Error as error:
+        except _DAMAGES as error:
             self._let_go()
             raise self._translated(error) from error
         except BaseException:
@@ -109,6 +117,11 @@ class JournalFile:
         self._compact()
         (last,) = self._row("SELECT max(number) FROM messages")
         self.counter.next = (last or 0) + 1
+        (runs,) = self._row("SELECT value FROM facts WHERE user = 0 AND name = 'runs'")
+        if not re.fullmatch("[0-9]{1,15}", str(runs or 0)):
+            raise JournalCorrupt(self.path, "how often it was opened isn't a number")
+        self.run = int(runs or 0)
+        self._execute(schema.PUT_FACT, *fact(0, "runs", str(self.run + 1)))
 
     def _create(self) -> None:
         script = (
@@ -131,7 +144,7 @@ class JournalFile:
         try:
             self._execute("INSERT OR IGNORE INTO users (name) VALUES (?)", name)
             (number,) = self._row("SELECT number FROM users WHERE name = ?", name)
-        except sqlite3.Error as error:
+        except _DAMAGES as error:
             raise WriteError(str(error)) from error
         return Numbers(number)
 
@@ -148,7 +161,7 @@ class JournalFile:
         )
         try:
             (last_ms,) = self._row(query)
-        except sqlite3.Error as error:
+        except _DAMAGES as error:
             raise self._translated(error) from error
         return last_ms if isinstance(last_ms, int) and 0 <= last_ms < 2**53 else 0
 
@@ -164,9 +177,9 @@ class JournalFile:
                 saved = loading.read()
             finally:
                 self._execute("ROLLBACK")
-        except sqlite3.Error as error:
+        except _DAMAGES as error:
             raise self._translated(error) from error
-        except (ValueError, OverflowError) as error:
+        except ValueError as error:
             raise JournalCorrupt(self.path, str(error)) from error
         numbers.messages = loading.pending_numbers
         numbers.first_sequence = loading.first_sequence
@@ -201,7 +214,7 @@ class JournalFile:
         try:
             self._execute("BEGIN IMMEDIATE")
             # As large as a group usually is.
-            self._execute(schema.PUT_FACT, 0, "probe", "x" * 65_536)
+            self._execute(schema.PUT_FACT, *fact(0, "probe", "x" * 65_536))
             self._execute("COMMIT")
             self._execute("DELETE FROM facts WHERE user = 0 AND name = 'probe'")
         except sqlite3.Error as error:
@@ -240,7 +253,7 @@ class JournalFile:
             self._execute(
                 "DELETE FROM log WHERE user = ? AND sequence < ?", user, until
             )
-            self._execute(schema.PUT_FACT, user, "log begins", str(until))
+            self._execute(schema.PUT_FACT, *fact(user, "log begins", str(until)))
         oldest = self._db.execute(
             "SELECT id, failed_at_ms FROM dlq WHERE user = ? ORDER BY sequence LIMIT ?",
             (user, _TIDIED_ROWS),
@@ -259,7 +272,7 @@ class JournalFile:
         """Note the instant, take over the write-ahead log, and let go of the file."""
         if self._connection is not None and now_ms is not None:
             with suppress(sqlite3.Error):
-                self._execute(schema.PUT_FACT, 0, "clock", str(now_ms))
+                self._execute(schema.PUT_FACT, *fact(0, "clock", str(now_ms)))
         self._let_go()
 
     def _let_go(self) -> None:
@@ -287,10 +300,11 @@ class JournalFile:
             if self._db.in_transaction:
                 self._execute("ROLLBACK")
 
-    def _translated(self, error: sqlite3.Error) -> JournalError:
+    def _translated(self, error: Exception) -> JournalError:
         """Say whether the file is damaged, or can't be used for another reason."""
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        damages = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
-        if code in damages or not isinstance(error, sqlite3.OperationalError):
-            return JournalCorrupt(self.path, str(error))
-        return JournalError(self.path, f"can't be used: {error}")
+        text = " ".join(str(error).split())
+        # Texts that aren't UTF-8 come without a code.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        if code in _OF_DAMAGE:
+            return JournalCorrupt(self.path, text)
+        return JournalError(self.path, f"can't be used: {text}")

@@ -12,11 +12,11 @@ from typing import Any
 from zlib import crc32
 
 from emulator.core import records
-from emulator.core.model import DlqEntry, LogEntry, Message, Progress, State
+from emulator.core.model import DlqEntry, LogEntry, Progress, State
 from emulator.core.transition import Transition
 from emulator.journal import schema
 
-__all__ = ["Counter", "Group", "Numbers", "checksum", "created"]
+__all__ = ["Counter", "Group", "Numbers", "checksum", "fact"]
 
 _Row = list[Any]
 
@@ -44,9 +44,18 @@ class Numbers:
     """The numbers of the messages that aren't final."""
 
 
-def checksum(message_id: str, value: str, body: bytes) -> int:
-    """Return what tells whether a message's row is as it was written."""
-    return crc32(body, crc32(f"{message_id} {value}".encode()))
+def checksum(values: tuple[Any, ...], body: bytes | None = None) -> int:
+    """Return what tells whether a row is as it was written: a CRC-32.
+
+    Of numbers, ``None`` and ASCII texts, whose spelling in Python never changes; and
+    of a body.
+    """
+    return crc32(body or b"", crc32(repr(values).encode()))
+
+
+def fact(user: int, name: str, value: str) -> tuple[Any, ...]:
+    """Return the row of what a user has only one of; user 0 stands for none."""
+    return user, name, value, checksum((user, name, value))
 
 
 class Group:
@@ -58,7 +67,7 @@ class Group:
         """Users of whom everything goes first."""
         self.messages: dict[int, _Row] = {}
         """New ones, by number."""
-        self.moves: dict[int, _Row] = {}
+        self.moves: dict[int, tuple[Any, ...]] = {}
         """Of messages that have a row, by number."""
         self.log: list[tuple[Any, ...]] = []
         self.statements: list[tuple[str, tuple[Any, ...]]] = []
@@ -85,20 +94,22 @@ class Group:
     def add(self, transition: Transition, numbers: Numbers) -> bool:
         """Take a transition; return whether it makes new messages."""
         moved: dict[str, int] = {}
-        is_making = False
+        made: list[_Row] = []
         for progress in transition.progress:
             message_id = progress.message.message_id
             number = numbers.messages.get(message_id)
             if number is None:
                 number = self._make(progress, numbers)
-                is_making = True
+                made.append(self.messages[number])
             elif number in self.messages:
-                self.messages[number][5:9] = _state(progress)
+                self.messages[number][5:10] = _state(progress, number)
             else:
-                self.moves[number] = [*_state(progress), number]
+                self.moves[number] = (*_state(progress, number), number)
             moved[message_id] = number
         for entry in transition.log:
             self._log(entry, moved[entry.message.message_id], numbers)
+        for row in made:
+            row[12] = checksum((*row[:5], row[10]), row[11])
         for failed in transition.dlq_added:
             number = moved[failed.message.message_id]
             # Its log entry is the last that was written of it.
@@ -109,18 +120,18 @@ class Group:
         # All that follows the log and the DLQ is empty most of the time.
         if transition[_REST] != _NO_REST:
             self._add_rest(transition, numbers)
-        return is_making
+        return bool(made)
 
     def note(self, numbers: Numbers, name: str, value: str) -> None:
         """Take a fact of a user's."""
-        self.statements.append((schema.PUT_FACT, (numbers.user, name, value)))
+        self.statements.append((schema.PUT_FACT, fact(numbers.user, name, value)))
 
     def note_period(
         self, numbers: Numbers, key: str, started: int, since_ms: int
     ) -> None:
         """Take the starts in a flow-control key's period."""
         row = numbers.user, records.write_name(key), started, since_ms
-        self.periods[numbers.user, key] = row
+        self.periods[numbers.user, key] = (*row, checksum(row))
 
     def _make(self, progress: Progress, numbers: Numbers) -> int:
         message = progress.message
@@ -133,10 +144,10 @@ class Group:
             message.message_id,
             message.created_at_ms,
             None,
-            *_state(progress),
-            checksum(message.message_id, value, message.body),
+            *_state(progress, number),
             value,
             message.body,
+            0,
         ]
         numbers.messages[message.message_id] = number
         return number
@@ -144,48 +155,45 @@ class Group:
     def _log(self, entry: LogEntry, number: int, numbers: Numbers) -> None:
         sequence = numbers.next_sequence
         numbers.next_sequence = sequence + 1
-        if entry.state is State.CREATED and entry == created(entry.message):
-            row = self.messages.get(number)
-            if row is not None:
-                row[4] = sequence
-                return
+        message = entry.message
+        if (
+            entry.state is State.CREATED
+            and entry.time_ms == message.created_at_ms
+            and entry.next_delivery_ms == message.not_before_ms
+        ):
+            # The message itself tells it.
+            self.messages[number][4] = sequence
+            return
         outcome = body = None
         if entry.outcome is not None:
             outcome, body = records.write_outcome(entry.outcome)
-        self.log.append(
-            (
-                numbers.user,
-                sequence,
-                entry.time_ms,
-                entry.state.value,
-                number,
-                entry.retried,
-                entry.next_delivery_ms,
-                entry.duration_ms,
-                entry.dlq_id,
-                outcome,
-                body,
-            )
+        row = (
+            numbers.user,
+            sequence,
+            entry.time_ms,
+            entry.state.value,
+            number,
+            entry.retried,
+            entry.next_delivery_ms,
+            entry.duration_ms,
+            entry.dlq_id,
+            outcome,
         )
+        self.log.append((*row, body, checksum(row, body)))
 
     def _fail(self, entry: DlqEntry, number: int, numbers: Numbers) -> None:
         sequence = next(row[1] for row in reversed(self.log) if row[8] == entry.dlq_id)
         outcome, body = records.write_outcome(entry.outcome)
-        self.statements.append(
-            (
-                schema.INSERT_DLQ,
-                (
-                    numbers.user,
-                    sequence,
-                    entry.dlq_id,
-                    number,
-                    entry.failed_at_ms,
-                    entry.retried,
-                    outcome,
-                    body,
-                ),
-            )
+        row = (
+            numbers.user,
+            sequence,
+            entry.dlq_id,
+            number,
+            entry.failed_at_ms,
+            entry.retried,
+            outcome,
         )
+        self.statements.append((schema.INSERT_DLQ, (*row, body, checksum(row, body))))
 
     def _add_rest(self, transition: Transition, numbers: Numbers) -> None:
         user, add = numbers.user, self.statements.append
@@ -195,7 +203,7 @@ class Group:
             add((schema.DELETE_DLQ, (user, dlq_id)))
         for key, message_id, until_ms in transition.deduplications:
             window = user, records.write_name(key), message_id, until_ms
-            add((schema.PUT_WINDOW, window))
+            add((schema.PUT_WINDOW, (*window, checksum(window))))
         if transition.keys is not None:
             self.note(numbers, "keys", records.write_keys(transition.keys))
         for queue in transition.queues:
@@ -218,9 +226,12 @@ class Group:
         for schedule_id in transition.schedules_removed:
             self._delete(numbers, "schedules", schedule_id)
 
-    def _put(self, numbers: Numbers, table: str, name: str, *values: Any) -> None:
-        row = numbers.user, records.write_name(name), *values
-        self.statements.append((schema.PUT_RESOURCE[table], row))
+    def _put(
+        self, numbers: Numbers, table: str, name: str, value: str, *body: bytes
+    ) -> None:
+        row = numbers.user, records.write_name(name), value
+        values = *row, checksum(row, *body), *body
+        self.statements.append((schema.PUT_RESOURCE[table], values))
 
     def _delete(self, numbers: Numbers, table: str, name: str) -> None:
         row = numbers.user, records.write_name(name)
@@ -231,20 +242,11 @@ _REST = slice(Transition._fields.index("dlq_removed"), -1)
 _NO_REST = Transition()[_REST]
 
 
-def created(message: Message) -> LogEntry:
-    """Return what the log says of a message's creation: it follows from the message."""
-    return LogEntry(
-        message.created_at_ms,
-        State.CREATED,
-        message,
-        next_delivery_ms=message.not_before_ms,
-    )
-
-
-def _state(progress: Progress) -> tuple[str, int, int, int]:
-    return (
+def _state(progress: Progress, number: int) -> tuple[Any, ...]:
+    row = (
         progress.state.value,
         progress.due_ms,
         progress.retried,
         int(progress.cancel_requested),
     )
+    return *row, checksum((number, *row))

@@ -80,6 +80,11 @@ class SqliteJournal(Journal):
             self._file.close(None)
             raise JournalError(self.path, f"can't be used: {error.reason}") from error
 
+    @property
+    def run(self) -> int:
+        """How often the file had been opened before."""
+        return self._file.run
+
     def last_instant_ms(self) -> int:
         """Return the last instant that the file knows of; 0 for a new one."""
         return self._file.last_instant_ms()

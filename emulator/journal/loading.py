@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from emulator.core import records
+from emulator.core.lifecycle import created_entry
 from emulator.core.model import (
     FINAL_STATES,
     Deduplication,
@@ -24,7 +25,7 @@ from emulator.core.model import (
     State,
 )
 from emulator.engine.persistence import Horizon, Saved
-from emulator.journal.group import checksum, created
+from emulator.journal.group import checksum
 
 __all__ = ["Loading"]
 
@@ -39,7 +40,9 @@ class Loading:
         self._user = user
         self._horizon = horizon
         self._messages: dict[int, Message] = {}
-        self._created: list[tuple[int, Message]] = []
+        self._created: list[tuple[int, int]] = []
+        """Places in the log, and numbers of messages that stand for their entries."""
+        self._states: dict[int, State] = {}
         self.pending_numbers: dict[str, int] = {}
         """Of the messages that aren't final."""
         self.first_sequence = 0
@@ -47,7 +50,7 @@ class Loading:
 
     def read(self) -> Saved:
         """Read everything."""
-        facts = dict(self._rows("SELECT name, value FROM facts WHERE user = ?"))
+        facts = self._read_facts()
         self.first_sequence = _read_first(facts.get("log begins"))
         progress = self._read_progress()
         log = self._read_log()
@@ -71,26 +74,36 @@ class Loading:
     def _rows(self, statement: str) -> Iterator[tuple[Any, ...]]:
         return iter(self._db.execute(statement, (self._user,)))
 
+    def _read_facts(self) -> dict[str, Any]:
+        facts = {}
+        for name, value, check in self._rows(
+            "SELECT name, value, checksum FROM facts WHERE user = ?"
+        ):
+            with _Place(f"the fact {name}"):
+                _verify(check, (self._user, name, value))
+            facts[name] = value
+        return facts
+
     def _read_progress(self) -> list[Progress]:
         found = []
         for row in self._rows(
-            "SELECT number, id, created_at_ms, created_sequence, state, due_ms, "
-            "retried, cancel_requested, checksum, value, body FROM messages "
-            "WHERE user = ? ORDER BY number"
+            "SELECT number, id, created_at_ms, created_sequence, checksum, value, "
+            "body, state_checksum, state, due_ms, retried, cancel_requested "
+            "FROM messages WHERE user = ? ORDER BY number"
         ):
-            number, message_id, created_at_ms, sequence, *state, check, value, body = (
-                row
-            )
+            number, message_id, created_at_ms, sequence, check, value, body = row[:7]
             with _Place(f"message {number}"):
                 message = records.read_message(
                     value, message_id=message_id, created_at_ms=created_at_ms, body=body
                 )
-                if check != checksum(message_id, value, body):
-                    raise ValueError("it isn't what was written")
-                progress = _read_state(message, *state)
+                same = number, self._user, message_id, created_at_ms, sequence, value
+                _verify(check, same, body)
+                progress = _read_state(message, *row[8:])
+                _verify(row[7], (number, *row[8:]))
             self._messages[number] = message
+            self._states[number] = progress.state
             if sequence is not None:
-                self._created.append((sequence, message))
+                self._created.append((sequence, number))
             if not progress.is_final:
                 self.pending_numbers[message.message_id] = number
                 found.append(progress)
@@ -109,30 +122,45 @@ class Loading:
     def _read_log(self) -> list[LogEntry]:
         first = self.first_sequence
         entries: dict[int, LogEntry] = {}
-        for sequence, message in self._created:
+        last: dict[int, State] = {}
+        for sequence, number in self._created:
             if not isinstance(sequence, int):
-                raise ValueError(f"{message.message_id}: not a place in the log")
+                raise ValueError(f"message {number}: not a place in the log")
             if sequence >= first:
-                entries[sequence] = created(message)
+                entries[sequence] = created_entry(self._messages[number])
+                last[number] = State.CREATED
         before: dict[str, Outcome] = {}
         count = len(entries)
-        for sequence, number, *values in self._rows(
-            "SELECT sequence, message, time_ms, state, retried, next_delivery_ms, "
-            "duration_ms, dlq_id, outcome, response_body FROM log "
-            "WHERE user = ? ORDER BY sequence"
+        for row in self._rows(
+            "SELECT user, sequence, time_ms, state, message, retried, "
+            "next_delivery_ms, duration_ms, dlq_id, outcome, response_body, checksum "
+            "FROM log WHERE user = ? ORDER BY sequence"
         ):
+            sequence, number = row[1], row[4]
             if sequence < first:
                 raise ValueError(f"the log begins at {first}, and {sequence} is there")
             with _Place(f"log entry {sequence}"):
-                entry = _read_entry(self._message(number), values, before)
+                entry = _read_entry(self._message(number), row[2:11], before)
+                _verify(row[11], row[:10], row[10])
             entries[sequence] = entry
+            last[number] = entry.state
             count += 1
         if len(entries) != count or (
             entries and (min(entries), max(entries)) != (first, first + count - 1)
         ):
             raise ValueError("the log has gaps")
+        self._compare_with(last)
         self.next_sequence = first + count
         return [entries[sequence] for sequence in range(first, self.next_sequence)]
+
+    def _compare_with(self, last: dict[int, State]) -> None:
+        """Check that the log ends, for each message, where the message stands."""
+        for number, logged in last.items():
+            state = self._states[number]
+            if logged is State.CANCEL_REQUESTED:
+                logged = State.ACTIVE
+            if logged is not state:
+                raise ValueError(f"message {number} is {state}, not {logged}")
 
     def _message(self, number: object) -> Message:
         message = self._messages.get(number) if isinstance(number, int) else None
@@ -144,10 +172,11 @@ class Loading:
         # An answer's body is in memory once, as it was before.
         known = {entry.dlq_id: entry.outcome for entry in log if entry.dlq_id}
         found = []
-        for dlq_id, number, failed_at_ms, retried, outcome, body in self._rows(
-            "SELECT id, message, failed_at_ms, retried, outcome, response_body "
-            "FROM dlq WHERE user = ? ORDER BY sequence"
+        for *row, body, check in self._rows(
+            "SELECT user, sequence, id, message, failed_at_ms, retried, outcome, "
+            "response_body, checksum FROM dlq WHERE user = ? ORDER BY sequence"
         ):
+            dlq_id, number, failed_at_ms, retried, outcome = row[2:]
             with _Place(f"DLQ entry {dlq_id}"):
                 message = self._message(number)
                 read = records.read_outcome(outcome, body)
@@ -159,40 +188,43 @@ class Loading:
                     retried=_number(retried),
                     outcome=same if same is not None and same == read else read,
                 )
+                _verify(check, tuple(row), body)
             found.append(entry)
         return found
 
     def _read_windows(self) -> list[Deduplication]:
         with _Place("a deduplication window"):
             return [
-                Deduplication(
-                    records.read_name(key), _text(message_id), _number(until_ms)
+                Deduplication(records.read_name(row[1]), _text(row[2]), _number(row[3]))
+                for *row, check in self._rows(
+                    "SELECT user, key, message_id, until_ms, checksum FROM windows "
+                    "WHERE user = ? ORDER BY until_ms"
                 )
-                for key, message_id, until_ms in self._rows(
-                    "SELECT key, message_id, until_ms FROM windows WHERE user = ? "
-                    "ORDER BY until_ms"
-                )
+                if _verify(check, tuple(row))
             ]
 
     def _read_periods(self) -> list[tuple[str, int, int]]:
         with _Place("a period of flow control"):
             return [
-                (records.read_name(key), _number(started), _number(since_ms))
-                for key, started, since_ms in self._rows(
-                    "SELECT key, started, since_ms FROM periods WHERE user = ?"
+                (records.read_name(row[1]), _number(row[2]), _number(row[3]))
+                for *row, check in self._rows(
+                    "SELECT user, key, started, since_ms, checksum FROM periods "
+                    "WHERE user = ?"
                 )
+                if _verify(check, tuple(row))
             ]
 
     def _read_resources(
         self, table: str, read: Callable[..., T], *beside: str
     ) -> list[T]:
-        columns = ", ".join(("name", "value", *beside))
+        columns = ", ".join(("checksum", "name", "value", *beside))
         found = []
-        for name, *values in self._rows(
+        for check, name, value, *body in self._rows(
             f"SELECT {columns} FROM {table} WHERE user = ? ORDER BY number"
         ):
             with _Place(f"{name} of {table}"):
-                found.append(read(*values))
+                found.append(read(value, *body))
+                _verify(check, (self._user, name, value), *body)
         return found
 
 
@@ -210,6 +242,13 @@ class _Place:
             raise ValueError(f"{self._name}: {error}") from None
 
 
+def _verify(check: Any, values: tuple[Any, ...], body: bytes | None = None) -> bool:
+    """Compare a row's checksum. Raises ``ValueError`` unless it fits."""
+    if check != checksum(values, body):
+        raise ValueError("it isn't what was written")
+    return True
+
+
 def _read_state(
     message: Message, state: Any, due_ms: Any, retried: Any, cancel_requested: Any
 ) -> Progress:
@@ -224,10 +263,10 @@ def _read_state(
 
 
 def _read_entry(
-    message: Message, values: list[Any], before: dict[str, Outcome]
+    message: Message, values: tuple[Any, ...], before: dict[str, Outcome]
 ) -> LogEntry:
     """Read an entry; ``before`` has the outcome of each message's last failure."""
-    time_ms, state, retried, next_ms, duration_ms, dlq_id, record, body = values
+    time_ms, state, _, retried, next_ms, duration_ms, dlq_id, record, body = values
     message_id, read = message.message_id, records.read_state(state)
     outcome = None if record is None else records.read_outcome(record, body)
     if outcome is not None:

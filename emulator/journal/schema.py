@@ -2,7 +2,8 @@
 
 Meant to be read by people, too: ``sqlite3 qemu.db 'SELECT * FROM history'``. Instants
 are Unix milliseconds; ``value`` and ``outcome`` are records of ``core/records.py``.
-Nothing here is ordered by chance: what has an order has a number of its own.
+Nothing here is ordered by chance: what has an order has a number of its own. Each row
+has a checksum (``group.py``): SQLite's own check sees no damage to what rows say.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ CREATE TABLE facts (
   user INTEGER NOT NULL,
   name TEXT NOT NULL,
   value TEXT NOT NULL,
+  checksum INTEGER NOT NULL,
   PRIMARY KEY (user, name)
 ) WITHOUT ROWID;
 CREATE TABLE messages (
@@ -54,9 +56,10 @@ CREATE TABLE messages (
   due_ms INTEGER NOT NULL,
   retried INTEGER NOT NULL,
   cancel_requested INTEGER NOT NULL,
-  checksum INTEGER NOT NULL, -- CRC-32 of id, value and body
+  state_checksum INTEGER NOT NULL, -- of what changes
   value TEXT NOT NULL,
-  body BLOB NOT NULL
+  body BLOB NOT NULL,
+  checksum INTEGER NOT NULL -- of the rest
 );
 CREATE TABLE log (
   user INTEGER NOT NULL,
@@ -70,6 +73,7 @@ CREATE TABLE log (
   dlq_id TEXT,
   outcome TEXT,
   response_body BLOB,
+  checksum INTEGER NOT NULL,
   PRIMARY KEY (user, sequence)
 ) WITHOUT ROWID;
 CREATE TABLE dlq (
@@ -81,6 +85,7 @@ CREATE TABLE dlq (
   retried INTEGER NOT NULL,
   outcome TEXT NOT NULL,
   response_body BLOB NOT NULL,
+  checksum INTEGER NOT NULL,
   PRIMARY KEY (user, sequence)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX dlq_by_id ON dlq (user, id);
@@ -91,6 +96,7 @@ CREATE TABLE windows (
   key TEXT NOT NULL,
   message_id TEXT NOT NULL,
   until_ms INTEGER NOT NULL,
+  checksum INTEGER NOT NULL,
   PRIMARY KEY (user, key)
 ) WITHOUT ROWID;
 CREATE INDEX windows_by_end ON windows (user, until_ms);
@@ -99,6 +105,7 @@ CREATE TABLE queues (
   user INTEGER NOT NULL,
   name TEXT NOT NULL,
   value TEXT NOT NULL,
+  checksum INTEGER NOT NULL,
   UNIQUE (user, name)
 );
 CREATE TABLE url_groups (
@@ -106,6 +113,7 @@ CREATE TABLE url_groups (
   user INTEGER NOT NULL,
   name TEXT NOT NULL,
   value TEXT NOT NULL,
+  checksum INTEGER NOT NULL,
   UNIQUE (user, name)
 );
 CREATE TABLE flow_keys (
@@ -113,6 +121,7 @@ CREATE TABLE flow_keys (
   user INTEGER NOT NULL,
   name TEXT NOT NULL,
   value TEXT NOT NULL,
+  checksum INTEGER NOT NULL,
   UNIQUE (user, name)
 );
 CREATE TABLE schedules (
@@ -120,6 +129,7 @@ CREATE TABLE schedules (
   user INTEGER NOT NULL,
   name TEXT NOT NULL,
   value TEXT NOT NULL,
+  checksum INTEGER NOT NULL,
   body BLOB NOT NULL,
   UNIQUE (user, name)
 );
@@ -129,6 +139,7 @@ CREATE TABLE periods (
   key TEXT NOT NULL,
   started INTEGER NOT NULL,
   since_ms INTEGER NOT NULL,
+  checksum INTEGER NOT NULL,
   PRIMARY KEY (user, key)
 ) WITHOUT ROWID;
 CREATE VIEW history AS
@@ -145,16 +156,16 @@ CREATE VIEW history AS
   ORDER BY l.user, l.sequence;
 """
 
-INSERT_MESSAGE = "INSERT INTO messages VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
+INSERT_MESSAGE = "INSERT INTO messages VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
 MOVE_MESSAGE = (
-    "UPDATE messages SET state = ?, due_ms = ?, retried = ?, cancel_requested = ? "
-    "WHERE number = ?"
+    "UPDATE messages SET state = ?, due_ms = ?, retried = ?, cancel_requested = ?, "
+    "state_checksum = ? WHERE number = ?"
 )
 
-INSERT_LOG = "INSERT INTO log VALUES (?,?,?,?,?,?,?,?,?,?,?)"
+INSERT_LOG = "INSERT INTO log VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
 
-INSERT_DLQ = "INSERT INTO dlq VALUES (?,?,?,?,?,?,?,?)"
+INSERT_DLQ = "INSERT INTO dlq VALUES (?,?,?,?,?,?,?,?,?)"
 
 DELETE_GARBAGE_OF_DLQ = (
     "DELETE FROM messages WHERE number = "
@@ -164,24 +175,25 @@ DELETE_GARBAGE_OF_DLQ = (
 
 DELETE_DLQ = "DELETE FROM dlq WHERE user = ? AND id = ?"
 
-PUT_WINDOW = "INSERT OR REPLACE INTO windows VALUES (?,?,?,?)"
+PUT_WINDOW = "INSERT OR REPLACE INTO windows VALUES (?,?,?,?,?)"
 
-PUT_FACT = "INSERT OR REPLACE INTO facts VALUES (?,?,?)"
+PUT_FACT = "INSERT OR REPLACE INTO facts VALUES (?,?,?,?)"
 
-PUT_PERIOD = "INSERT OR REPLACE INTO periods VALUES (?,?,?,?)"
+PUT_PERIOD = "INSERT OR REPLACE INTO periods VALUES (?,?,?,?,?)"
 
 # An update keeps the number, and with it the place.
 PUT_RESOURCE = {
     table: (
-        f"INSERT INTO {table} (user, name, value) VALUES (?,?,?) "
-        "ON CONFLICT (user, name) DO UPDATE SET value = excluded.value"
+        f"INSERT INTO {table} (user, name, value, checksum) VALUES (?,?,?,?) "
+        "ON CONFLICT (user, name) DO UPDATE "
+        "SET value = excluded.value, checksum = excluded.checksum"
     )
     for table in ("queues", "url_groups", "flow_keys")
 } | {
     "schedules": (
-        "INSERT INTO schedules (user, name, value, body) VALUES (?,?,?,?) "
-        "ON CONFLICT (user, name) DO UPDATE "
-        "SET value = excluded.value, body = excluded.body"
+        "INSERT INTO schedules (user, name, value, checksum, body) VALUES (?,?,?,?,?) "
+        "ON CONFLICT (user, name) DO UPDATE SET value = excluded.value, "
+        "checksum = excluded.checksum, body = excluded.body"
     )
 }
 
