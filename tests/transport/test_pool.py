@@ -218,15 +218,15 @@ async def test_each_idle_connection_has_its_own_while(monkeypatch):
         begin_s = loop.time()
         pool.give_back(first)
         while loop.time() < begin_s + 0.01:
-            await asyncio.sleep(0)
+            await let_others_read()
         pool.give_back(second)
         while pool.idle == 2:
-            await asyncio.sleep(0)
+            await let_others_read()
 
         assert not first.is_open
         assert second.is_open
         while pool.idle:
-            await asyncio.sleep(0)
+            await let_others_read()
         assert loop.time() >= begin_s + 0.03
 
 
