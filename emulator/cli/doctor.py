@@ -23,6 +23,7 @@ from emulator.cli.configuration import Configuration, default_configuration
 from emulator.cli.exit_codes import CliError, ExitCode
 from emulator.cli.output import plural
 from emulator.cli.settings_file import shown_path
+from emulator.cli.state import describe_file
 from emulator.errors import SettingsError
 from emulator.lines import printable
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Check",
     "Verdict",
+    "check_database",
     "check_destination",
     "check_environment",
     "check_keys",
@@ -180,6 +182,17 @@ def check_time_zones() -> Check:
     return Check("time zone data", Verdict.OK, "tzdata" if is_packaged else "")
 
 
+def check_database(path: str) -> Check:
+    """Can the state be kept in that file?"""
+    name = f"database {printable(path[:200])}"
+    detail, problem = describe_file(path)
+    if not problem:
+        return Check(name, Verdict.OK, detail)
+    found = f"{problem} ({detail})" if detail else problem
+    remedy = "Choose another file: qemu start --db OTHER"
+    return Check(name, Verdict.FAIL, printable(found), remedy)
+
+
 def check_keys(configuration: Configuration) -> Check:
     """Will the JavaScript SDK's dev mode recognise us (ENV-7)?"""
     if configuration.is_found_by_dev_mode:
@@ -311,8 +324,10 @@ def _examine(
     checks.append(check_proxies(os.environ))
     checks.append(check_time_zones())
     if configuration is not None:
-        checks.append(check_keys(configuration))
         settings = configuration.settings
+        if settings.db is not None:
+            checks.append(check_database(settings.db))
+        checks.append(check_keys(configuration))
         checks.append(check_environment(settings, os.environ))
         token = check_token(settings)
         if token is not None:
@@ -349,6 +364,7 @@ def _examine(
 )
 @click.option("--host", help="The address that qemu start would listen on.")
 @click.option("--port", help="The port that qemu start would listen on.")
+@click.option("--db", metavar="FILE", help="The file that would keep the state.")
 @click.option("--config", metavar="FILE", help="The settings file.")
 @click.option("--json", "json_lines", is_flag=True, help="Print one object per line.")
 @click.pass_context
