@@ -18,8 +18,17 @@ from emulator.cli import start as start_module
 from emulator.cli.process import Stop
 from emulator.cli.screen import Screen
 from emulator.cli.start import cannot_listen
-from emulator.core.model import LogEntry, Message, Responded, State, Unreachable
+from emulator.core.model import (
+    LogEntry,
+    Message,
+    Responded,
+    SigningKeys,
+    State,
+    Unreachable,
+)
 from emulator.engine.feed import FeedItem
+from emulator.engine.tenants import Counts
+from emulator.errors import JournalTooNew
 from emulator.settings import DEV_USERS, Settings
 from emulator.web.ignored import IGNORED_LOGGER
 from emulator.web.request_log import REFUSED_LOGGER, REQUEST_LOGGER
@@ -509,6 +518,31 @@ def test_an_address_in_use_ends_with_4(backstage, monkeypatch):
         "  Another program is listening there.",
         "  Stop it, or start on another port: qemu dev --port 1235",
     ]
+
+
+def test_a_file_that_cannot_keep_the_state_ends_with_5(backstage):
+    backstage.start_error = JournalTooNew("qemu.db", 2, 1)
+    result = run("start", "--db", "qemu.db")
+
+    assert result.exit_code == 5
+    assert result.stdout == ""
+    assert result.stderr.splitlines() == [
+        "Error: qemu.db: written by a newer qemu (schema 2, this one knows 1)",
+        "  Use that qemu, or keep the state in another file: --db OTHER",
+    ]
+
+
+def test_with_a_file_what_is_found_and_what_is_kept_are_said(backstage):
+    """The keys are those in force: rotated ones outlive the process, too."""
+    backstage.found = Counts(pending=14, dlq=2, schedules=3)
+    backstage.pending = 15
+    backstage.keys = SigningKeys("sig_rotated", "sig_following")
+    lines = run("start", "--db", "qemu.db").stdout.splitlines()
+
+    state = "14 messages pending, 2 in the DLQ, 3 schedules"
+    assert f"  State    qemu.db: {state}" in lines
+    assert 'QSTASH_CURRENT_SIGNING_KEY="sig_rotated"' in lines
+    assert lines[-1] == "15 messages pending, kept in qemu.db"
 
 
 # The vendor's options
