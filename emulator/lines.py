@@ -212,6 +212,7 @@ def cut(text: str, columns: int) -> str:
     return text[:fitting] + "…"
 
 
+@lru_cache(maxsize=256)
 def format_wait(wait_ms: int) -> str:
     """Write a wait as people say it: ``8 ms``, ``12 s``, ``6 min 7 s``, ``1 d 2 h``.
 
@@ -248,18 +249,18 @@ def _detail(line: Line, style: Style) -> tuple[str, str]:
         case "DELIVERED" if line.status is not None:
             return str(line.status), took
         case "DELIVERED":
-            detail = _call(line)
+            detail = _call(line.method[:20], line.url[:400])
         case "FAILED":
             detail = "in the DLQ" + (f" as {line.dlq_id}" if line.dlq_id else "")
     return "", cut(printable(detail[:400]), _DETAIL_COLUMNS)
 
 
-def _call(line: Line) -> str:
+@lru_cache(maxsize=64)
+def _call(method: str, url: str) -> str:
     """Return method and URL, without ``http://``, and without name and password."""
-    url = line.url[:400]
     if "@" in url:
         url = re.sub(r"^(https?://)[^/?#@]*@", r"\1", url, flags=re.IGNORECASE)
-    return printable(f"{line.method[:20]} {url.removeprefix('http://')}")
+    return printable(f"{method} {url.removeprefix('http://')}")
 
 
 def _delivery(line: Line) -> str:
@@ -274,7 +275,8 @@ def _created(line: Line, wait_ms: int, style: Style) -> str:
     if wait_ms > 0:
         extras += f"  in {format_wait(wait_ms)}"
     extras = cut(printable(extras), 36)
-    return cut(_call(line), _DETAIL_COLUMNS - len(extras)) + extras
+    call = _call(line.method[:20], line.url[:400])
+    return cut(call, _DETAIL_COLUMNS - len(extras)) + extras
 
 
 def _excerpt(line: Line, took: str) -> str:
