@@ -76,12 +76,17 @@ class Arrivals(Generic[T]):
             self._is_closed = True
             self._changed.notify_all()
 
-    def wait_for(self, matches: Callable[[T], bool], count: int = 1) -> list[T]:
+    def wait_for(
+        self,
+        matches: Callable[[T], bool],
+        count: int = 1,
+        patience_s: float = PATIENCE_S,
+    ) -> list[T]:
         """Wait for so many that match, and return all of them that have come."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._is_closed or len(self._matching(matches)) >= count,
-                PATIENCE_S,
+                patience_s,
             )
             found = self._matching(matches)
         assert len(found) >= count, f"{count} awaited, came: {self._items[-5:]}"
@@ -105,6 +110,29 @@ def read_json_lines(
         end()
 
     Thread(target=read, daemon=True).start()
+
+
+def read_deliveries(
+    stream: IO[str],
+) -> tuple[Arrivals[dict[str, Any]], Arrivals[Delivery]]:
+    """Hand over what an app that is a process prints: its ready line, and the calls."""
+    ready: Arrivals[dict[str, Any]] = Arrivals()
+    deliveries: Arrivals[Delivery] = Arrivals()
+
+    def take(line: dict[str, Any]) -> None:
+        if line.pop("type") == "ready":
+            ready.put(line)
+        else:
+            body = b64decode(line.pop("body"))
+            refusal = line.pop("refusal", None)
+            deliveries.put(Delivery(**line, body=body, refusal=refusal))
+
+    def end() -> None:
+        ready.close()
+        deliveries.close()
+
+    read_json_lines(stream, take, end)
+    return ready, deliveries
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
@@ -251,9 +279,13 @@ class App:
         mark = "&" if "?" in path else "?"
         return f"{self._url}/{next(self._numbers)}/{path}{mark}answers={answers}"
 
-    def wait_for(self, url: str, count: int = 1) -> list[Delivery]:
+    def wait_for(
+        self, url: str, count: int = 1, patience_s: float = PATIENCE_S
+    ) -> list[Delivery]:
         """Wait for calls of a URL; return all that have come. They must verify."""
-        found = self._deliveries.wait_for(lambda each: each.url == url, count)
+        found = self._deliveries.wait_for(
+            lambda each: each.url == url, count, patience_s
+        )
         assert [each.refusal for each in found if each.refusal] == []
         return found
 
@@ -300,11 +332,8 @@ def why_refused(signature: str, body: bytes, url: str) -> str | None:
     return None
 
 
-@pytest.fixture(scope="session")
-def fastapi_app() -> Iterator[App]:
-    """A FastAPI app under uvicorn."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    app = App(f"http://localhost:{listener.getsockname()[1]}")
+def fastapi_server(app: App) -> uvicorn.Server:
+    """Make the server of a FastAPI app."""
     asgi = FastAPI()
 
     @asgi.api_route("/{path:path}", methods=METHODS)
@@ -317,7 +346,15 @@ def fastapi_app() -> Iterator[App]:
         )
 
     config = uvicorn.Config(asgi, lifespan="off", ws="none", log_level="warning")
-    uvicorn_server = uvicorn.Server(config)
+    return uvicorn.Server(config)
+
+
+@pytest.fixture(scope="session")
+def fastapi_app() -> Iterator[App]:
+    """A FastAPI app under uvicorn."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    app = App(f"http://localhost:{listener.getsockname()[1]}")
+    uvicorn_server = fastapi_server(app)
     thread = Thread(
         target=uvicorn_server.run, kwargs={"sockets": [listener]}, daemon=True
     )
@@ -362,23 +399,8 @@ def node_app(node: str, running_server: Server) -> Iterator[App]:
         text=True,
     )
     assert process.stdout is not None
-    ready: Arrivals[dict[str, Any]] = Arrivals()
-    deliveries: Arrivals[Delivery] = Arrivals()
-
-    def take(line: dict[str, Any]) -> None:
-        if line.pop("type") == "ready":
-            ready.put(line)
-        else:
-            body = b64decode(line.pop("body"))
-            refusal = line.pop("refusal", None)
-            deliveries.put(Delivery(**line, body=body, refusal=refusal))
-
-    def end() -> None:
-        ready.close()
-        deliveries.close()
-
     try:
-        read_json_lines(process.stdout, take, end)
+        ready, deliveries = read_deliveries(process.stdout)
         yield App(ready.wait_for(lambda line: True)[0]["url"], deliveries)
     finally:
         process.terminate()

@@ -2,6 +2,7 @@
 //
 // A URL's query says how it answers: ?answers=500,500,200 answers the third call, and
 // all that follow, with 200; 489-final also says that no retry will help (DLV-13).
+// APP_URL is the address that it is called by, if that isn't the one it listens on.
 
 import { createHash, createHmac } from "node:crypto";
 import { createServer } from "node:http";
@@ -55,6 +56,7 @@ const server = createServer(async (request, response) => {
 
 let base;
 server.listen(0, "localhost", () => {
-  base = `http://localhost:${server.address().port}`;
-  report({ type: "ready", url: base });
+  const url = `http://localhost:${server.address().port}`;
+  base = process.env.APP_URL ?? url;
+  report({ type: "ready", url });
 });
