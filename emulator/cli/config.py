@@ -1,13 +1,16 @@
 """``qemu config``: every setting, its value, and where it was written.
 
 Tokens and signing keys are masked unless asked for; the published ones are no secret.
-So are user name and password of a URL.
+So are user name and password of a URL. The tunnel's token and the relay's secret are
+never shown, only where they come from.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,22 +18,26 @@ import click
 
 from emulator.cli import HelpfulCommand
 from emulator.cli.configuration import Configuration, configuration_of
-from emulator.cli.file_keys import key_of
+from emulator.cli.file_keys import SECTIONS, key_of, name_of
 from emulator.cli.options import source_of, start_options
 from emulator.cli.output import format_instant
-from emulator.cli.sources import Source
+from emulator.cli.settings_file import file_of
+from emulator.cli.sources import DEFAULT, Origin, Source
 from emulator.lines import printable
 
 if TYPE_CHECKING:
     from emulator.core.resources import Declared
     from emulator.settings import User
 
-__all__ = ["Row", "config", "format_rows", "rows_of"]
+__all__ = ["Row", "config", "format_rows", "rows_of", "section_rows"]
 
 _MASK = "********"
 
 _OUTPUT = ("color", "full_ids")
 """Options of ``qemu start`` that a file may set, too."""
+
+_DURATIONS = ("hold", "drain")
+"""Options that become seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +124,52 @@ def _declared(declared: Declared, shows_secrets: bool) -> dict[str, list[Any]]:
 def _url(url: str, shows_secrets: bool) -> str:
     if shows_secrets:
         return url
-    return re.sub(r"^(https?://)[^/?#@]*@", rf"\1{_MASK}@", url, flags=re.IGNORECASE)
+    return re.sub(
+        r"^((?:http|ws)s?://)[^/?#@]*@", rf"\1{_MASK}@", url, flags=re.IGNORECASE
+    )
+
+
+def section_rows(ctx: click.Context, *, shows_secrets: bool) -> Iterator[Row]:
+    """Yield what ``qemu tunnel`` and ``qemu relay`` would have without options.
+
+    Raises ``SettingsError`` for what they would refuse to read.
+    """
+    from emulator.cli.relay import SECRET_VARIABLE, relay
+    from emulator.cli.tunnel import TOKEN_VARIABLE, tunnel
+
+    file = file_of(ctx)
+    args = [] if file is None else ["--config", str(file.path)]
+    for command, secret, variable in (
+        (tunnel, "token", TOKEN_VARIABLE),
+        (relay, "secret", SECRET_VARIABLE),
+    ):
+        section = str(command.name)
+        # Without the part of the command that insists on a port.
+        params = [_optional(param) for param in command.params]
+        with click.Command(section, params=params).make_context(section, args) as own:
+            named = {param.name: param for param in params}
+            for key in SECTIONS[section]:
+                name = name_of(key)
+                value = own.params[name]
+                if isinstance(value, str):
+                    value = _url(value, shows_secrets)
+                elif isinstance(value, tuple):
+                    value = list(value)
+                elif name in _DURATIONS:
+                    value = f"{value:g}s"
+                yield Row(f"{section}.{key}", value, source_of(own, named[name]))
+        is_set = bool(os.environ.get(variable))
+        yield Row(
+            f"{section}.{secret}",
+            _MASK if is_set else None,
+            Source(Origin.ENVIRONMENT, variable) if is_set else DEFAULT,
+        )
+
+
+def _optional(param: click.Parameter) -> click.Parameter:
+    param = copy(param)
+    param.required = False
+    return param
 
 
 def format_rows(rows: Iterable[Row]) -> str:
@@ -178,6 +230,7 @@ def _print_config(
             Row(key_of(name), options[name], source_of(ctx, params[name]))
             for name in _OUTPUT
         ),
+        *section_rows(ctx, shows_secrets=show_secrets),
     ]
     if not json_lines:
         click.echo(format_rows(rows))
@@ -197,7 +250,7 @@ def _print_config(
 config = HelpfulCommand(
     "config",
     help="Print every setting, its value, and where that was written, given the "
-    "options of qemu start.",
+    "options of qemu start; then those of qemu tunnel and qemu relay.",
     examples=(
         "qemu config",
         "qemu config --port 8081 --json",

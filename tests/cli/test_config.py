@@ -8,13 +8,13 @@ from click.testing import CliRunner
 
 from emulator.cli import cli
 from emulator.cli.config import Row, format_rows
-from emulator.cli.file_keys import key_of
+from emulator.cli.file_keys import SECTIONS, key_of
 from emulator.cli.sources import DEFAULT, Origin, Source
 from emulator.settings import DEV_USERS, Settings
 
 FILE = """\
 port = 1111
-llm-upstream = "http://me:secret@localhost:11434"
+llm-upstream = "http://me:hush@localhost:11434"
 
 [[users]]
 name = "alice"
@@ -37,14 +37,14 @@ paused = true
 
 [[url-groups]]
 name = "team"
-endpoints = [{ url = "http://a" }, { url = "http://me:secret@b", name = "b" }]
-headers = { Upstash-Forward-Authorization = "secret" }
+endpoints = [{ url = "http://a" }, { url = "http://me:hush@b", name = "b" }]
+headers = { Upstash-Forward-Authorization = "hush" }
 
 [[schedules]]
 id = "nightly"
 cron = "0 3 * * *"
 destination = "http://localhost:3000/nightly"
-headers = { Upstash-Forward-Authorization = "secret" }
+headers = { Upstash-Forward-Authorization = "hush" }
 """
 
 PUBLISHED = {
@@ -82,7 +82,11 @@ def test_every_setting_has_a_row():
     names = {field.name for field in fields(Settings)} - {"declared"}
     names |= {"queues", "url_groups", "schedules", "color", "full_ids"}
 
-    assert rows == {key_of(name) for name in names}
+    assert rows == {key_of(name) for name in names} | {
+        "tunnel.token",
+        "relay.secret",
+        *(f"{section}.{key}" for section in SECTIONS for key in SECTIONS[section]),
+    }
 
 
 def test_each_value_is_shown_with_the_place_where_it_was_written(folder):
@@ -151,7 +155,7 @@ def test_nothing_secret_is_printed_unless_asked_for(folder):
     (folder / "qemu.toml").write_text(FILE)
 
     for output in (run(), run("--json")):
-        assert "secret" not in output
+        assert "hush" not in output
         assert "alices" not in output
         assert "sig_a" not in output
         assert "reads" not in output
@@ -162,7 +166,7 @@ def test_secrets_can_be_shown(folder):
     shown = values("--show-secrets")
 
     assert shown["users"] == ALICE
-    assert shown["llm-upstream"] == "http://me:secret@localhost:11434"
+    assert shown["llm-upstream"] == "http://me:hush@localhost:11434"
 
 
 def test_what_is_declared_is_shown(folder):
@@ -193,6 +197,45 @@ def test_what_was_given_to_start_can_be_given_here():
     shown = values(*args)
 
     assert (shown["port"], shown["color"], shown["full-ids"]) == (1, "never", True)
+
+
+def test_the_tables_of_tunnel_and_relay_are_shown_with_their_places(folder):
+    (folder / "qemu.toml").write_text(
+        "[tunnel]\ntarget = 3000\nrelay = 'wss://me:secret@relay.test'\n"
+        "path = ['/api', '/hook']\ntoken-file = 'token'\n"
+        "[relay]\nhold = '2m'\n"
+    )
+    rows = {row["setting"]: row for row in objects(env={"QEMU_TUNNEL_NAME": "alice"})}
+
+    def shown(setting):
+        row = rows[setting]
+        return row["value"], row.get("line", row["from"])
+
+    assert shown("tunnel.target") == (3000, 2)
+    assert shown("tunnel.relay") == ("wss://********@relay.test", 3)
+    assert shown("tunnel.path") == (["/api", "/hook"], 4)
+    assert shown("tunnel.token-file") == (str(folder / "token"), 5)
+    assert shown("tunnel.name") == ("alice", "environment")
+    assert shown("relay.hold") == ("120s", 7)
+    assert shown("relay.drain") == ("10s", "default")
+    assert shown("tunnel.token") == (None, "default")
+
+
+def test_token_and_secret_of_a_relay_are_never_shown_only_where_they_are():
+    environ = {"QEMU_RELAY_TOKEN": "opens", "QEMU_RELAY_SECRET": "signs"}
+    output = run("--show-secrets", env=environ)
+
+    assert "opens" not in output
+    assert "signs" not in output
+    assert "tunnel.token            QEMU_RELAY_TOKEN   ********\n" in output
+
+
+def test_a_table_that_its_command_would_refuse_ends_config_as_well(folder):
+    (folder / "qemu.toml").write_text("[relay]\nhold = 'soon'")
+    result = CliRunner().invoke(cli, ["config"], prog_name="qemu")
+
+    assert result.exit_code == 3
+    assert result.stderr.startswith("Error: hold (from qemu.toml, line 2)")
 
 
 def test_a_bad_setting_ends_as_it_would_end_start(folder):
