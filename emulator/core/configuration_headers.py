@@ -97,6 +97,9 @@ _PREFIXES = tuple(leaf for leaf in _BY_LEAF if leaf.endswith("-"))
 # Of workflows (HDR-6), and not in the table.
 _OF_WORKFLOWS = ("Feature-Set",)
 
+_REMEMBERED_CHARACTERS = 256
+"""Of a name: what strangers send must not fill a cache. No real one is longer."""
+
 _NEAR = 0.7
 """How alike two names are of which one may be meant for the other."""
 
@@ -170,7 +173,11 @@ def read_headers(headers: Iterable[tuple[str, str]]) -> Given:
     """
     given = Given()
     for raw_name, raw_value in headers:
-        kind, name = _classify(raw_name)
+        kind, name = (
+            _classify(raw_name)
+            if len(raw_name) <= _REMEMBERED_CHARACTERS
+            else _classify_anew(raw_name)
+        )
         if kind is _Kind.IGNORED:
             continue
         if kind is _Kind.PLAIN:
@@ -199,8 +206,7 @@ def read_headers(headers: Iterable[tuple[str, str]]) -> Given:
     return given
 
 
-@lru_cache(maxsize=4096)
-def _classify(raw_name: str) -> tuple[_Kind, str]:
+def _classify_anew(raw_name: str) -> tuple[_Kind, str]:
     """Return what a header is, and the part of its name that matters then.
 
     Raises ``InvalidHeader`` for what can't be a header's name: a batch entry's is any
@@ -235,6 +241,9 @@ def _classify(raw_name: str) -> tuple[_Kind, str]:
     return _Kind.OPTION, name
 
 
+_classify = lru_cache(maxsize=4096)(_classify_anew)
+
+
 def unknown_configuration(
     headers: Iterable[tuple[str, str]],
 ) -> tuple[tuple[str, str | None], ...]:
@@ -245,7 +254,7 @@ def unknown_configuration(
     """
     found = {}
     for name, _ in headers:
-        if name[:8].lower() == "upstash-":
+        if name[:8].lower() == "upstash-" and len(name) <= _REMEMBERED_CHARACTERS:
             unknown = _unknown(name)
             if unknown is not None:
                 found[unknown[0]] = unknown[1]

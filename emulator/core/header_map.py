@@ -31,16 +31,28 @@ HeaderMap = tuple[str, ...]
 PackedValues = str | HeaderMap
 """The values of a packed header map; or all of one that isn't worth it, or can't be."""
 
+_SHARED_CHARACTERS = 1024
+"""Of all names of a map: what strangers send must not fill a cache."""
+
+_REMEMBERED_CHARACTERS = 128
+"""Of a name that is remembered: no header of anybody's is longer."""
+
 _BETWEEN = "\0"
 """Between packed values: no header's value may contain it."""
 
 
-@lru_cache(maxsize=4096)
 def canonical_name(name: str) -> str:
     """Spell a header's name as Go does: ``x-api-key`` is ``X-Api-Key`` (FMT-7)."""
+    return _remembered(name) if len(name) <= _REMEMBERED_CHARACTERS else _spell(name)
+
+
+def _spell(name: str) -> str:
     return intern(
         "-".join(part[:1].upper() + part[1:].lower() for part in name.split("-"))
     )
+
+
+_remembered = lru_cache(maxsize=4096)(_spell)
 
 
 def build(items: Iterable[tuple[str, str]]) -> HeaderMap:
@@ -79,7 +91,9 @@ def pack(header: HeaderMap) -> tuple[tuple[str, ...], PackedValues]:
     """
     if len(header) <= 2:
         return (), header
-    names = _shared(header[::2])
+    names = header[::2]
+    if sum(map(len, names)) <= _SHARED_CHARACTERS:
+        names = _shared(names)
     values = _BETWEEN.join(header[1::2])
     if values.count(_BETWEEN) != len(names) - 1:
         return (), header

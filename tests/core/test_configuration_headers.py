@@ -342,3 +342,11 @@ def test_what_qstash_and_its_sdks_send_is_known(name):
 @given(st.lists(st.text(max_size=40).map("Upstash-".__add__), max_size=3))
 def test_any_names_can_be_looked_at(names):
     assert len(unknown(*names)) <= len(names)
+
+
+def test_a_name_of_any_length_is_sorted_like_others():
+    long_name = "X-" + "a" * 300
+    given = read_headers([(f"Upstash-Forward-{long_name}", "1"), (long_name, "2")])
+
+    assert [value for _, value in given.forwarded] == ["1"]
+    assert [value for _, value in given.plain] == ["2"]

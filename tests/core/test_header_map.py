@@ -139,3 +139,14 @@ def test_a_value_that_would_be_taken_apart_is_not_packed():
     header = ("X-A", "a\0b", "X-B", "c")
 
     assert pack(header) == ((), header)
+
+
+def test_a_stranger_s_long_names_are_not_kept():
+    """They are spelled and packed like others."""
+    long_name = "x-" + "a" * 2000
+    spelled = "X-A" + "a" * 1999
+    header = build([(long_name, "1"), ("x-b", "2")])
+
+    assert header == (spelled, "1", "X-B", "2")
+    assert unpack(*pack(header)) == header
+    assert pack(header)[0] is not pack(header)[0]
