@@ -228,10 +228,10 @@ class App:
 
 
 @asynccontextmanager
-async def an_app(*, by_hand=False):
-    """Run an app for a ``with`` block."""
+async def an_app(*, by_hand=False, **place):
+    """Run an app for a ``with`` block, where ``asyncio.start_server`` is told to."""
     app = App(by_hand=by_hand)
-    await app.start()
+    await app.start(**place)
     try:
         yield app
     finally:
@@ -279,13 +279,18 @@ async def a_public(app, *, relay=None, tunnel=None, on_event=None):
     relay_settings = RelaySettings(**{"port": 0, "hold_s": 0.05} | (relay or {}))
     async with Relay(relay_settings) as running:
         settings = {"relay": running.link_url, "name": NAME} | (tunnel or {})
+        if running.settings.host == "::1":  # not what localhost is everywhere
+            settings["relay"] = f"ws://[::1]:{running.port}"
         target = settings.pop("target", app.port)
-        async with Tunnel(TunnelSettings(target, **settings), on_event=on_event) as own:
-            public = Public(running, own, app)
-            try:
-                yield public
-            finally:
-                public.leave()
+        own = Tunnel(TunnelSettings(target, **settings), on_event=on_event)
+        async with asyncio.timeout(LIMIT_S):
+            await own.start()
+        public = Public(running, own, app)
+        try:
+            yield public
+        finally:
+            public.leave()
+            await own.stop()
 
 
 @asynccontextmanager
