@@ -319,10 +319,9 @@ class Visitor(asyncio.Protocol):
         self._is_lingering = True
         self._deadline_s = self._public.now_s() + _LINGER_S
         self.go_on_reading()
+        # TLS can't be closed by halves: there the other end closes, or its time is up.
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        else:
-            self.transport.close()
 
     def stop_reading(self) -> None:
         """Read nothing until there is room for it."""
@@ -351,6 +350,9 @@ class Visitor(asyncio.Protocol):
             elif now_s >= self._deadline_s:
                 if self._buffer and not unsent:
                     self.refuse(408, b"relay", "the request's head took too long")
+                elif self._is_lingering and not self.transport.is_closing():
+                    self._deadline_s = now_s + _LINGER_S
+                    self.transport.close()
                 else:
                     self.transport.abort()
         elif passage.is_keeping_back:

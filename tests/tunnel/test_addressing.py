@@ -269,6 +269,31 @@ async def test_answers_by_tls_arrive_whole_and_breaks_are_seen(certificate):
             await visitor.exactly(9)
 
 
+async def test_an_early_answer_by_tls_is_read_though_the_body_is_still_being_sent(
+    certificate,
+):
+    server, client = tls_of(certificate)
+    secure = {"ssl": client, "server_hostname": "demo.localhost"}
+    body = b"x" * (1 << 16)
+
+    async with by_hand(relay={"tls": server}, tunnel={"tls": client}) as (public, app):
+        visitor = await public.visit(**secure)
+        length = b"Content-Length: %d" % (1 << 30)
+        await visitor.send(request(length, first=b"POST /big HTTP/1.1") + body)
+        local = await app.called()
+        await local.head()
+        await local.exactly(len(body))
+        await local.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nlarge")
+        await local.ended()
+        for _ in range(100):
+            await visitor.send(body)
+
+        assert (await visitor.answer()).body == b"large"
+        (lingering,) = public.relay._public.visitors
+        lingering.check(public.relay.now_s() + 10)
+        await visitor.ended()
+
+
 async def test_a_client_that_doesnt_trust_the_relay_says_so_and_sends_no_hello(
     certificate,
 ):
