@@ -25,6 +25,7 @@ from emulator.core.model import (
     FlowControl,
     Message,
     Options,
+    Origin,
     Outcome,
     Publish,
     Redaction,
@@ -62,6 +63,7 @@ T = TypeVar("T")
 
 # json.dumps makes a new encoder for each call with separators of one's own.
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+_quote = json.encoder.encode_basestring_ascii
 
 _REQUIRED: Any = object()
 
@@ -242,6 +244,8 @@ _MESSAGE = _Shape(
     callback_of=_Field(_text, None),
 )
 
+_NO_ORIGIN = Origin()
+
 _DESTINATION = _Shape(
     Destination,
     kind=_Field(_kind, write=lambda kind: kind.value),
@@ -340,8 +344,23 @@ def _body(value: Any) -> bytes:
 
 
 def write_message(message: Message) -> str:
-    """Write a message without its id, its creation time and its body."""
-    return _encode(_MESSAGE.write(message))
+    """Write a message without its id, its creation time and its body.
+
+    By hand, as each publish does it: what ``_MESSAGE`` writes, in half the time.
+    """
+    text = f'{{"url":{_quote(message.url)},"not_before_ms":{message.not_before_ms}'
+    header = message.header
+    if header:
+        text += f',"header":[{",".join(map(_quote, header))}]'
+    if message.options != _NO_OPTIONS:
+        text += f',"options":{_encode(_OPTIONS.write(message.options))}'
+    if message.caller_ip:
+        text += f',"caller_ip":{_quote(message.caller_ip)}'
+    if message.origin != _NO_ORIGIN:
+        for name, value in zip(Origin._fields, message.origin, strict=True):
+            if value is not None:
+                text += f',"{name}":{_quote(value)}'
+    return text + "}"
 
 
 def read_message(

@@ -243,10 +243,6 @@ _NO_REST = Transition()[_REST]
 
 
 def _state(progress: Progress, number: int) -> tuple[Any, ...]:
-    row = (
-        progress.state.value,
-        progress.due_ms,
-        progress.retried,
-        int(progress.cancel_requested),
-    )
+    _, state, due_ms, retried, cancel_requested = progress
+    row = state.value, due_ms, retried, int(cancel_requested)
     return *row, checksum((number, *row))

@@ -267,6 +267,14 @@ def test_the_usual_values_are_those_of_the_model():
     )
 
 
+@few
+@given(messages)
+def test_a_message_is_written_by_hand_as_its_shape_would_write_it(message):
+    assert json.loads(records.write_message(message)) == json.loads(
+        json.dumps(records._MESSAGE.write(message))
+    )
+
+
 def test_names_of_headers_are_shared_between_messages():
     text = records.write_message(a_message(header=("X-Shared-Name", "1")))
 
