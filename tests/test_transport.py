@@ -1,4 +1,4 @@
-"""emulator/transport.py: one HTTP call in, one outcome out.
+"""emulator/transport: one HTTP call in, one outcome out.
 
 Against bare servers on loopback that record every byte which arrives and answer with
 bytes that a test chooses. Whatever a destination does is a value, never an exception.
@@ -86,7 +86,7 @@ def answer(*lines: str, status: str = "200 OK", body: bytes = b"") -> bytes:
 
 
 async def test_a_request_is_exactly_what_it_says_and_no_more():
-    """DLV-1, DLV-2, DLV-3: aiohttp adds nothing of its own."""
+    """DLV-1, DLV-2, DLV-3: no client adds anything of its own."""
     received = await received_from()
 
     assert received == (
