@@ -194,6 +194,8 @@ class Stream:
 
     def _close(self) -> None:
         self._closed = True
+        # Whoever is told through it knows the stream, too: no circle is left behind.
+        self.sink = None
         if self.outflow is not None:
             self.outflow.clear()
         if self._received is not None:
@@ -398,10 +400,11 @@ class Link:
                 elif kind == _HEAD:
                     if self._on_open is not None or stream.got_end:
                         raise WireError(CLOSE_BAD_FRAME, "a HEAD frame out of turn")
+                    sink = stream.sink
                     if is_last:
                         stream._end_received()
-                    if stream.sink is not None:
-                        stream.sink.on_head(payload, is_last)
+                    if sink is not None:
+                        sink.on_head(payload, is_last)
                 else:
                     self._receive_on(stream, kind, is_last, payload)
             else:
@@ -512,16 +515,18 @@ class Link:
     def cut(self, code: ResetCode, text: str) -> None:
         """Cut all streams off at both ends; the session goes on."""
         for stream in tuple(self._streams.values()):
+            sink = stream.sink
             stream.reset(code, text)
-            if stream.sink is not None:
-                stream.sink.on_reset(code, text)
+            if sink is not None:
+                sink.on_reset(code, text)
 
     def end(self, code: ResetCode, text: str) -> None:
         """Cut all streams off: the session is over."""
         for stream in tuple(self._streams.values()):
+            sink = stream.sink
             stream._close()
-            if stream.sink is not None:
-                stream.sink.on_reset(code, text)
+            if sink is not None:
+                sink.on_reset(code, text)
         self._control.clear()
         self._ordered.clear()
         self._unacked.clear()
