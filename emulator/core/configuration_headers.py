@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from enum import Enum, auto
 from functools import lru_cache
 from typing import NamedTuple
@@ -276,6 +275,8 @@ def _unknown(raw_name: str) -> tuple[str, str | None] | None:
         is_known = False
     if is_known or leaf in ("", *_OF_WORKFLOWS):
         return None
+    from difflib import get_close_matches  # only when something is misspelt
+
     near = get_close_matches(leaf, _BY_LEAF, n=1, cutoff=_NEAR)
     if not near:
         return name, None

@@ -18,6 +18,8 @@ match. A range doesn't wrap around: ``22-4`` is refused.
 Which local times match is cronsim's to say. Here it is decided what may be written,
 and which instant a local time is: one that doesn't exist in its zone is skipped, one
 that occurs twice counts where it occurs first (SCH-36). Without a zone, it is UTC.
+
+cronsim and the zones are imported by who reads a cron: most processes never do.
 """
 
 from __future__ import annotations
@@ -27,9 +29,6 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from itertools import takewhile
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
-
-from cronsim import CronSim, CronSimError
 
 from emulator.errors import shown
 
@@ -105,6 +104,8 @@ def next_fire_ms(cron: str, after_ms: int) -> int | None:
     since 1972. ``None``: nothing within ``MAX_YEARS_AHEAD``, or before the calendar
     ends with the year 9999. Raises ``ValueError`` for what ``parse`` doesn't return.
     """
+    from cronsim import CronSim
+
     read = _read(cron)
     try:
         after = (_EPOCH + timedelta(seconds=after_ms // 1000)).astimezone(read.zone)
@@ -161,6 +162,8 @@ def _read(text: str) -> _Cron:
 
 
 def _is_accepted(fields: list[str]) -> bool:
+    from cronsim import CronSim, CronSimError
+
     try:
         CronSim(" ".join(fields), _EPOCH)
     except CronSimError:
@@ -169,6 +172,8 @@ def _is_accepted(fields: list[str]) -> bool:
 
 
 def _zone(name: str) -> tzinfo:
+    from zoneinfo import ZoneInfo
+
     try:
         if _ZONE_NAME.fullmatch(name):
             return ZoneInfo(name)

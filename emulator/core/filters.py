@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from emulator.core.destination import host_of, path_of
 from emulator.core.ids import parse_stamp
@@ -301,6 +300,8 @@ def _refuse_unknown(parameters: Parameters, known: frozenset[str]) -> None:
         if name not in known:
             # A name may be as long as a body: no need to compare all of it.
             spellings = {candidate.lower(): candidate for candidate in sorted(known)}
+            from difflib import get_close_matches
+
             near = get_close_matches(name[:40].lower(), spellings, n=1)
             hint = f", did you mean {spellings[near[0]]}?" if near else ""
             raise InvalidParameter("parameter", name, "unknown" + hint)
