@@ -255,6 +255,17 @@ class Public:
         self._ends.append(end)
         return end
 
+    async def visit_slowly(self):
+        """Connect as a visitor; neither side of the connection holds much unread."""
+        for listener in self.relay._server.sockets:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setblocking(False)
+        place = ("127.0.0.1", self.relay.port)
+        await asyncio.get_running_loop().sock_connect(sock, place)
+        return await self.visit(host=None, port=None, sock=sock, limit=4096)
+
     async def ask(self, data, method=b"GET", **options):
         """Send bytes on a connection of their own, and return the answer."""
         end = await self.visit(**options)

@@ -42,19 +42,6 @@ async def time_out(public, *, times=3):
         await (await public.visit()).ended()
 
 
-async def a_slow_reader(public):
-    """Connect as a visitor; neither side of the connection holds much."""
-    for listener in public.relay._server.sockets:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(
-        sock, ("127.0.0.1", public.relay.port)
-    )
-    return await public.visit(host=None, port=None, sock=sock, limit=4096)
-
-
 # Heads
 
 
@@ -204,7 +191,7 @@ async def test_the_rest_of_an_answer_isnt_cut_off_while_the_visitor_reads_it_slo
     for closing in ((), (b"Connection: close",)):
         async with an_app() as app, a_public(app, relay=SHORT) as public:
             app.answer = counted(bytes(200_000))
-            visitor = await a_slow_reader(public)
+            visitor = await public.visit_slowly()
             await visitor.send(request(*closing))
             await visitor.head()
             for _ in range(4):
@@ -217,7 +204,7 @@ async def test_the_rest_of_an_answer_isnt_cut_off_while_the_visitor_reads_it_slo
 async def test_an_answer_that_nobody_reads_is_given_up_in_the_end():
     async with an_app() as app, a_public(app, relay=SHORT) as public:
         app.answer = counted(bytes(200_000))
-        visitor = await a_slow_reader(public)
+        visitor = await public.visit_slowly()
         await visitor.send(request(b"Connection: close"))
         await until(lambda: app.arrived and at_relay(public)[0]._passage is None)
         await time_out(public)
@@ -228,7 +215,7 @@ async def test_an_answer_that_nobody_reads_is_given_up_in_the_end():
 async def test_a_visitor_that_never_reads_holds_its_own_memory_only():
     async with an_app() as app, a_public(app) as public:
         app.answer = counted(bytes(1 << 23))
-        stuck = [await a_slow_reader(public) for _ in range(4)]
+        stuck = [await public.visit_slowly() for _ in range(4)]
         for visitor in stuck:
             await visitor.send(request())
         await until(lambda: sum(not one.is_writable for one in at_relay(public)) == 4)
@@ -245,7 +232,7 @@ async def test_answers_that_arent_read_hold_up_what_was_asked_behind_them():
 
     async with an_app() as app, a_public(app) as public:
         app.answer = counted(bytes(16_000))
-        visitor = await a_slow_reader(public)
+        visitor = await public.visit_slowly()
         await visitor.send(request(first=b"GET /slow HTTP/1.1") * asked)
         await until(lambda: not all(one.is_writable for one in at_relay(public)))
         for _ in range(20):
@@ -272,7 +259,7 @@ def relay_link(public):
 async def test_what_is_unread_at_an_answers_end_is_given_back_to_the_link():
     async with an_app() as app, a_public(app) as public:
         app.answer = counted(bytes(200_000))
-        visitor = await a_slow_reader(public)
+        visitor = await public.visit_slowly()
         await visitor.send(request())
         await until(lambda: not all(one.is_writable for one in at_relay(public)))
         await until(lambda: at_relay(public)[0]._passage is None)
@@ -284,7 +271,7 @@ async def test_what_is_unread_at_an_answers_end_is_given_back_to_the_link():
 async def test_what_a_visitor_leaves_unread_is_given_back_to_the_link():
     async with an_app() as app, a_public(app) as public:
         app.answer = counted(bytes(1 << 22))
-        visitor = await a_slow_reader(public)
+        visitor = await public.visit_slowly()
         await visitor.send(request())
         await until(lambda: not all(one.is_writable for one in at_relay(public)))
         assert not all_is_accepted(relay_link(public))
