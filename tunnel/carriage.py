@@ -30,6 +30,8 @@ _BINARY, _CONT, _CLOSE, _TEXT = (
     Opcode.TEXT,
 )
 
+_MAX_REASON_BYTES = 120
+
 
 class Carriage:
     """An open websocket, seen as messages."""
@@ -93,9 +95,10 @@ class Carriage:
     def close(self, code: int, reason: str) -> None:
         """Close the websocket, and say why."""
         if self.is_open:
-            self._protocol.fail(code, reason[:120])
-            if self.close_code is None:
-                self.close_code, self.close_reason = code, reason
+            # A close frame has 125 bytes, and the reason may be in any language.
+            told = reason.encode()[:_MAX_REASON_BYTES].decode(errors="ignore")
+            self._protocol.fail(code, told)
+            self.close_code, self.close_reason = code, reason
             self._flush()
 
     def _flush(self) -> None:
