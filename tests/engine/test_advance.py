@@ -9,7 +9,7 @@ from emulator.core.filters import LogQuery
 from emulator.core.model import Options, Responded, State
 from emulator.engine import advance as advancing
 from emulator.errors import Conflict
-from tests.doubles import T0, Hang, ScriptedTransport, a_publish
+from tests.doubles import T0, Hang, ScriptedTransport, a_publish, quiet
 
 OK = Responded(200)
 ERROR = Responded(500)
@@ -68,6 +68,31 @@ async def test_the_clock_stands_where_it_was_told_to():
     await emulator.tenants.advance(T0 + HOUR_MS)
 
     assert after_t0(emulator) == HOUR_MS
+
+
+async def test_after_a_turn_schedulers_wake_up_by_themselves_again():
+    """While the clock is turned they don't: whoever turns it tells them."""
+    emulator, engine, _ = an_emulator()
+    publish(engine, delay_ms=2000)
+    await emulator.tenants.advance(T0 + 1000)
+
+    emulator.clock.set(T0 + 2000)
+    await quiet()
+
+    assert log(engine, State.DELIVERED) == [(2000, State.DELIVERED)]
+
+
+async def test_a_turn_that_fails_leaves_schedulers_that_wake_up():
+    emulator, engine, _ = an_emulator()
+    for number in range(3):
+        publish(engine, delay_ms=1000 * (number + 1))
+    with pytest.raises(Conflict):
+        await emulator.tenants.advance(None, most_jumps=1)
+
+    emulator.clock.set(T0 + 3000)
+    await quiet()
+
+    assert len(log(engine, State.DELIVERED)) == 3
 
 
 async def test_advancing_to_the_present_lets_what_is_due_settle():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from emulator import Emulator, Settings
 from emulator.core.filters import LogQuery
-from emulator.core.model import Options, Responded, State, Unreachable
+from emulator.core.model import FlowControl, Options, Responded, State, Unreachable
 from tests.doubles import T0, Hang, ScriptedTransport, a_publish, quiet, turn
 
 few = settings(max_examples=25, deadline=None)
@@ -91,6 +91,37 @@ async def test_a_delayed_message_is_delivered_at_its_instant():
 
     await turn(emulator, 5000)
     assert starts(engine) == [5000]
+
+
+async def test_a_message_that_comes_for_an_earlier_instant_is_not_slept_through():
+    emulator, engine, _ = an_emulator()
+    engine.publish([a_publish(delay_ms=HOUR_MS)])
+    await quiet()
+    engine.publish([a_publish(delay_ms=1000)])
+    await quiet()
+
+    await turn(emulator, 1000)
+
+    assert starts(engine) == [1000]
+
+
+async def test_a_message_for_later_makes_its_queue_and_configures_its_key():
+    """ENQ-2, FLC-4: what comes with it is noted as well."""
+    emulator, engine, _ = an_emulator()
+    flow_control = FlowControl(key="k", parallelism=1)
+    engine.publish(
+        [
+            a_publish(
+                queue_name="q",
+                delay_ms=1000,
+                options=Options(flow_control=flow_control),
+            )
+        ]
+    )
+
+    await emulator.tenants.advance(None)
+
+    assert starts(engine) == [1000]
 
 
 async def test_messages_fall_due_in_the_order_of_their_instants():
