@@ -106,7 +106,7 @@ async def test_a_message_that_comes_for_an_earlier_instant_is_not_slept_through(
 
 
 async def test_a_message_for_later_makes_its_queue_and_configures_its_key():
-    """ENQ-2, FLC-4: what comes with it is noted as well."""
+    """What comes with it is noted as well."""
     emulator, engine, _ = an_emulator()
     flow_control = FlowControl(key="k", parallelism=1)
     engine.publish(
