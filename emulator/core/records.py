@@ -378,7 +378,13 @@ def read_message(
 def write_outcome(outcome: Outcome) -> tuple[str, bytes]:
     """Write what a delivery came to, and beside it the answer's body."""
     if isinstance(outcome, Responded):
-        return _encode(_RESPONDED.write(outcome)), outcome.body
+        # By hand, too: each delivery does it.
+        text = f'{{"status":{outcome.status}'
+        if outcome.header:
+            text += f',"header":[{",".join(map(_quote, outcome.header))}]'
+        if outcome.reason:
+            text += f',"reason":{_quote(outcome.reason)}'
+        return text + "}", outcome.body
     if isinstance(outcome, TimedOut):
         return _encode(_TIMED_OUT.write(outcome)), b""
     return _encode(_UNREACHABLE.write(outcome)), b""

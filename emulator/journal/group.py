@@ -101,6 +101,8 @@ class Group:
             if number is None:
                 number = self._make(progress, numbers)
                 made.append(self.messages[number])
+            elif progress.state is State.ACTIVE and not progress.cancel_requested:
+                pass  # the log tells it
             elif number in self.messages:
                 self.messages[number][5:10] = _state(progress, number)
             else:

@@ -42,7 +42,7 @@ class Loading:
         self._messages: dict[int, Message] = {}
         self._created: list[tuple[int, int]] = []
         """Places in the log, and numbers of messages that stand for their entries."""
-        self._states: dict[int, State] = {}
+        self._progress: dict[int, Progress] = {}
         self.pending_numbers: dict[str, int] = {}
         """Of the messages that aren't final."""
         self.first_sequence = 0
@@ -52,8 +52,14 @@ class Loading:
         """Read everything."""
         facts = self._read_facts()
         self.first_sequence = _read_first(facts.get("log begins"))
-        progress = self._read_progress()
+        self._read_progress()
         log = self._read_log()
+        after_ms = self._horizon.grace_from_ms
+        progress = [
+            item
+            for item in self._progress.values()
+            if not item.is_final or item.due_ms > after_ms
+        ]
         return Saved(
             progress=progress,
             sources=self._sources(progress),
@@ -84,8 +90,7 @@ class Loading:
             facts[name] = value
         return facts
 
-    def _read_progress(self) -> list[Progress]:
-        found = []
+    def _read_progress(self) -> None:
         for row in self._rows(
             "SELECT number, id, created_at_ms, created_sequence, checksum, value, "
             "body, state_checksum, state, due_ms, retried, cancel_requested "
@@ -101,15 +106,11 @@ class Loading:
                 progress = _read_state(message, *row[8:])
                 _verify(row[7], (number, *row[8:]))
             self._messages[number] = message
-            self._states[number] = progress.state
+            self._progress[number] = progress
             if sequence is not None:
                 self._created.append((sequence, number))
             if not progress.is_final:
                 self.pending_numbers[message.message_id] = number
-                found.append(progress)
-            elif progress.due_ms > self._horizon.grace_from_ms:
-                found.append(progress)
-        return found
 
     def _sources(self, progress: list[Progress]) -> list[Message]:
         wanted = {
@@ -122,13 +123,13 @@ class Loading:
     def _read_log(self) -> list[LogEntry]:
         first = self.first_sequence
         entries: dict[int, LogEntry] = {}
-        last: dict[int, State] = {}
+        last: dict[int, LogEntry] = {}
         for sequence, number in self._created:
             if not isinstance(sequence, int):
                 raise ValueError(f"message {number}: not a place in the log")
             if sequence >= first:
                 entries[sequence] = created_entry(self._messages[number])
-                last[number] = State.CREATED
+                last[number] = entries[sequence]
         before: dict[str, Outcome] = {}
         count = len(entries)
         for row in self._rows(
@@ -143,24 +144,17 @@ class Loading:
                 entry = _read_entry(self._message(number), row[2:11], before)
                 _verify(row[11], row[:10], row[10])
             entries[sequence] = entry
-            last[number] = entry.state
+            last[number] = entry
             count += 1
         if len(entries) != count or (
             entries and (min(entries), max(entries)) != (first, first + count - 1)
         ):
             raise ValueError("the log has gaps")
-        self._compare_with(last)
+        for number, logged in last.items():
+            with _Place(f"message {number}"):
+                self._progress[number] = _compared(self._progress[number], logged)
         self.next_sequence = first + count
         return [entries[sequence] for sequence in range(first, self.next_sequence)]
-
-    def _compare_with(self, last: dict[int, State]) -> None:
-        """Check that the log ends, for each message, where the message stands."""
-        for number, logged in last.items():
-            state = self._states[number]
-            if logged is State.CANCEL_REQUESTED:
-                logged = State.ACTIVE
-            if logged is not state:
-                raise ValueError(f"message {number} is {state}, not {logged}")
 
     def _message(self, number: object) -> Message:
         message = self._messages.get(number) if isinstance(number, int) else None
@@ -260,6 +254,19 @@ def _read_state(
     return Progress(
         message, read, _number(due_ms), _number(retried), bool(cancel_requested)
     )
+
+
+def _compared(progress: Progress, logged: LogEntry) -> Progress:
+    """Check that the log ends, for a message, where the message stands.
+
+    But for a delivery under way, which the log alone tells.
+    """
+    state = logged.state
+    if state is State.ACTIVE and progress.is_waiting:
+        return progress._replace(state=state, due_ms=logged.time_ms)
+    if (State.ACTIVE if state is State.CANCEL_REQUESTED else state) is progress.state:
+        return progress
+    raise ValueError(f"it is {progress.state}, and the log says {state}")
 
 
 def _read_entry(

@@ -46,7 +46,8 @@ CREATE TABLE facts (
   PRIMARY KEY (user, name)
 ) WITHOUT ROWID;
 CREATE TABLE messages (
-  -- Kept as long as the log or the DLQ shows them. A state changes in place.
+  -- Kept as long as the log or the DLQ shows them. A state changes in place; that
+  -- a delivery is under way stands in the log alone.
   number INTEGER PRIMARY KEY,
   user INTEGER NOT NULL,
   id TEXT NOT NULL,
