@@ -19,6 +19,9 @@ from tunnel.flow import LINK_WINDOW_BYTES
 
 SHORT = {"head_s": 0.05, "idle_s": 0.05}
 
+UNKNOWN = request(host=b"other.localhost")
+"""What the relay answers itself."""
+
 
 def counted(body):
     """Make an answer with this body."""
@@ -303,6 +306,42 @@ async def test_what_an_app_leaves_of_an_upload_is_given_back_to_the_link():
 
         assert (await visitor.answer()).status == 502
         await until(lambda: all_is_accepted(public.tunnel._link))
+
+
+async def test_what_an_app_hasnt_taken_when_it_answers_is_given_back_to_the_link():
+    async with an_app(by_hand=True) as app, a_public(app) as public:
+        visitor = await public.visit()
+        chunked = b"Transfer-Encoding: chunked"
+        await visitor.send(request(chunked, first=b"POST / HTTP/1.1"))
+        local = await app.called()
+        await local.head()
+        (stream,) = public.tunnel._link._streams.values()
+        local.writer.transport.pause_reading()
+        while not stream.sink._unaccepted:
+            await visitor.send(b"4000\r\n" + bytes(0x4000) + b"\r\n")
+            await public.ask(UNKNOWN)
+        await visitor.send(b"0\r\n\r\n")
+        await until(lambda: stream.got_end)
+        await local.send(OK)
+
+        assert (await visitor.answer()).body == b"ok"
+        assert all_is_accepted(public.tunnel._link)
+
+
+async def test_refusals_that_arent_read_hold_up_what_was_asked_behind_them():
+    asked = 5000
+
+    async with an_app() as app, a_public(app) as public:
+        await public.ask(UNKNOWN)  # held: the relay is new, tunnels may come back
+        visitor = await public.visit_slowly()
+        visitor.writer.write(UNKNOWN * asked)
+        (one,) = at_relay(public)
+        await until(lambda: not one.is_writable)
+        await public.ask(UNKNOWN)
+
+        assert one.transport.get_write_buffer_size() < 100_000
+        for _ in range(asked):
+            assert (await visitor.answer()).status == 404
 
 
 # Crowds
