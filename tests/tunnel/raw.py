@@ -64,6 +64,15 @@ class End:
         async with asyncio.timeout(LIMIT_S):
             await self.writer.drain()
 
+    async def send_in_pieces(self, data, piece_bytes):
+        """Send all at once, or the first part of it in pieces of a size."""
+        if piece_bytes:
+            first, data = data[: piece_bytes * 40], data[piece_bytes * 40 :]
+            for start in range(0, len(first), piece_bytes):
+                await self.send(first[start : start + piece_bytes])
+                await asyncio.sleep(0)
+        await self.send(data)
+
     async def head(self):
         """Return all bytes up to a blank line, with it."""
         with broken_off():
@@ -167,13 +176,15 @@ def broken_off():
 class App:
     """A local server.
 
-    Answers each request with ``answer`` once it is whole, and closes the connection
-    after it if ``closes``; ``arrived`` has the requests. With ``by_hand`` a test takes
-    each connection (``called``) and answers on it itself.
+    Answers each request with ``answer`` once it is whole, in pieces of ``piece_bytes``
+    unless that is 0, and closes the connection after it if ``closes``; ``arrived`` has
+    the requests. With ``by_hand`` a test takes each connection (``called``) and answers
+    on it itself.
     """
 
     def __init__(self, *, by_hand=False):
         self.answer = OK
+        self.piece_bytes = 0
         self.closes = False
         self.arrived = []
         self.port = 0
@@ -205,7 +216,7 @@ class App:
                 with broken_off():
                     head = await end.reader.readuntil(b"\r\n\r\n")
                 self.arrived.append(await end._body(Message(head), has_none=False))
-                await end.send(self.answer)
+                await end.send_in_pieces(self.answer, self.piece_bytes)
                 if self.closes:
                     break
         end.writer.close()

@@ -304,21 +304,24 @@ def an_exchange(draw):
     return asked, draw(an_answer(asked[0], asked[1]))
 
 
+pieces = st.sampled_from([0, 0, 1, 7, 1400])
+
+
 @settings(max_examples=200, deadline=None)
-@given(exchange=an_exchange(), piece_bytes=st.sampled_from([0, 0, 1, 7, 1400]))
+@given(exchange=an_exchange(), asked_in=pieces, answered_in=pieces)
 def test_every_request_and_every_answer_pass_as_they_are(
-    standing, exchange, piece_bytes
+    standing, exchange, asked_in, answered_in
 ):
     asked, (answer, app_closes, expected) = exchange
     method, version, closes, head, framed, body, trailers = asked
     app, public = standing.app, standing.public
-    app.answer, app.closes = answer, app_closes
+    app.answer, app.piece_bytes, app.closes = answer, answered_in, app_closes
     app.arrived.clear()
     closes = closes or expected["closes"]
 
     async def ask():
         end = await public.visit()
-        await send_in_pieces(end, head + framed, piece_bytes)
+        await end.send_in_pieces(head + framed, asked_in)
         got = await end.answer(method)
         if closes:
             await end.ended()
@@ -352,11 +355,35 @@ def test_every_request_and_every_answer_pass_as_they_are(
     ]
 
 
-async def send_in_pieces(end, data, piece_bytes):
-    """Send all at once, or the first part of it in pieces of a size."""
-    if piece_bytes:
-        first, data = data[: piece_bytes * 40], data[piece_bytes * 40 :]
-        for start in range(0, len(first), piece_bytes):
-            await end.send(first[start : start + piece_bytes])
+@settings(max_examples=60, deadline=None)
+@given(
+    requests=st.lists(
+        a_request().filter(lambda asked: asked[0] != b"HEAD" and not asked[2]),
+        min_size=2,
+        max_size=5,
+    ),
+    cuts=st.lists(st.floats(0, 1), max_size=6),
+)
+def test_pipelined_requests_pass_wherever_their_bytes_are_parted(
+    standing, requests, cuts
+):
+    app, public = standing.app, standing.public
+    app.answer, app.piece_bytes, app.closes = OK, 0, False
+    app.arrived.clear()
+    data = b"".join(head + framed for _, _, _, head, framed, _, _ in requests)
+    edges = sorted({0, *(int(cut * len(data)) for cut in cuts), len(data)})
+
+    async def ask():
+        end = await public.visit()
+        for start, stop in pairwise(edges):
+            end.writer.write(data[start:stop])
             await asyncio.sleep(0)
-    await end.send(data)
+        answers = [await end.answer() for _ in requests]
+        end.close()
+        return answers
+
+    assert [one.body for one in standing.run(ask())] == [b"ok"] * len(requests)
+    assert app.arrived == [
+        Message(shown_to_app(head), body, trailers)
+        for _, _, _, head, _, body, trailers in requests
+    ]

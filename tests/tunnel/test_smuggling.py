@@ -399,6 +399,7 @@ def test_every_other_first_line_is_refused(standing, first, status):
         b"SSH-2.0-OpenSSH_9.9\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
         b"\x00" * 100,
+        b"\r\n" * 40_000,
         b"\n",
     ],
 )
@@ -421,15 +422,11 @@ def test_what_isnt_http_1_is_refused(standing, data):
         request(b"x" * 66_000 + b": b"),
         b"GET /" + b"x" * 70_000,
         b"x" * 70_000,
-        b"\r\n" * 40_000,
     ],
     ids=lambda data: repr(data[:20]),
 )
 def test_a_head_beyond_the_limits_is_refused(standing, data):
-    status, targets = standing.attack(data)
-
-    assert status in (400, 431)
-    assert targets == []
+    assert standing.attack(data) == (431, [])
 
 
 def test_a_head_within_the_limits_passes(standing):
