@@ -6,15 +6,13 @@ import json
 from typing import Any
 
 from aiohttp import web
-from multidict import CIMultiDict
 
 from emulator.core import wire
 from emulator.errors import LimitExceeded, RequestError
 
 __all__ = ["empty", "error", "json_response", "method_not_allowed"]
 
-# Of the type that answers copy: a dict would be taken apart for each.
-_JSON = CIMultiDict({"Content-Type": "application/json"})
+_JSON = {"Content-Type": "application/json"}
 
 # json.dumps makes a new encoder for each call with separators of one's own.
 _encode = json.JSONEncoder(separators=(",", ":")).encode
