@@ -194,7 +194,8 @@ class Admission:
                 raise RelayRefused("it has as many tunnels as it may")
             most = grant.max_tunnels
             if most is not None and leases.count_of(_owner(grant)) >= most:
-                raise RelayRefused(f"the token is for {most} tunnels at once")
+                tunnels = "tunnel" if most == 1 else "tunnels"
+                raise RelayRefused(f"the token is for {most} {tunnels} at once")
         epoch = await leases.directory.claim(name)
         port = urlsplit(f"//{uplink.host}").port
         session = Session(

@@ -7,6 +7,8 @@ What to do when it is lost is ``client.py``'s.
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import socket
 import ssl
 from collections.abc import Callable
@@ -46,6 +48,8 @@ _NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 _CONNECT_S = 10.0
 """For the connection, TLS, the websocket's handshake and WELCOME together."""
+
+_NUMBER = re.compile(r"\[Errno ([0-9]+)\]")
 
 _REFUSING_STATUSES = frozenset({401, 403})
 
@@ -96,7 +100,7 @@ class Downlink(asyncio.Protocol):
             ) from error
         except OSError as error:
             self.abort()
-            raise RelayUnreachable(self._relay, error.strerror or str(error)) from error
+            raise RelayUnreachable(self._relay, _why(error)) from error
         except BaseException:
             self.abort()
             raise
@@ -273,3 +277,17 @@ def _refusal(relay: str, error: Exception) -> Exception:
     if isinstance(error, InvalidHandshake):
         return RelayUnreachable(relay, f"it isn't a relay: {error}")
     return RelayUnreachable(relay, f"what it said isn't HTTP: {error}")
+
+
+def _why(error: OSError) -> str:
+    """Return why there is no connection, in words for whoever runs the tunnel."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate isn't trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS with it ({error.reason}): is it ws:// that it speaks?"
+    if isinstance(error, socket.gaierror):
+        return error.strerror or str(error)
+    # asyncio's own text has addresses and no reason; of several addresses' errors
+    # it makes one without a number.
+    number = error.errno or int((_NUMBER.search(str(error)) or ["", "0"])[1])
+    return os.strerror(number) if number else str(error)

@@ -127,7 +127,7 @@ class RelayApi:
             )
         except RelayRefused as error:
             return web.json_response(
-                {"error": str(error)},
+                {"error": error.reason},
                 status=401,
                 headers={"WWW-Authenticate": "Bearer"},
             )

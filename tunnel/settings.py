@@ -112,7 +112,7 @@ class RelaySettings:
                 "domain", f"{self.domain!r} isn't a host name in lower case"
             )
         if self.secret is not None and len(self.secret) < 16:
-            raise SettingsRefused("secret", "use at least 16 bytes, by chance")
+            raise SettingsRefused("secret", "use at least 16 bytes, made by chance")
         for name in ("hold_s", "drain_s", "head_s", "idle_s"):
             if getattr(self, name) < 0:
                 raise SettingsRefused(name.removesuffix("_s"), "can't be below 0")
@@ -173,15 +173,13 @@ class TunnelSettings:
                     "target", f"{self.target} isn't a port: use 1 to 65535"
                 )
         else:
-            parts = _split("target", self.target)
-            if parts.scheme not in ("http", "https"):
-                raise SettingsRefused("target", "use a port, or http://… or https://…")
+            schemes = ("http", "https")
+            parts = _split("target", self.target, schemes, "a port, or ")
             if parts.path not in ("", "/") or parts.query:
                 raise SettingsRefused(
                     "target", "a path can't be added to requests: leave it out"
                 )
-        if _split("relay", self.relay).scheme not in ("ws", "wss"):
-            raise SettingsRefused("relay", "use ws://… or wss://…")
+        _split("relay", self.relay, ("ws", "wss"))
 
     @property
     def local_url(self) -> str:
@@ -191,25 +189,29 @@ class TunnelSettings:
         return self.target.rstrip("/")
 
 
-def _split(setting: str, url: str) -> _Parts:
+def _split(
+    setting: str, url: str, schemes: tuple[str, str], instead: str = ""
+) -> _Parts:
     try:
         parts = urlsplit(url)
-        port = parts.port
+        _ = parts.port  # raises for what is none
     except ValueError as error:
         raise SettingsRefused(setting, f"{url!r} isn't a URL: {error}") from error
+    if parts.scheme not in schemes:
+        raise SettingsRefused(
+            setting, f"use {instead}{schemes[0]}://… or {schemes[1]}://…"
+        )
     if not parts.hostname:
         raise SettingsRefused(setting, f"{url!r} has no host")
     if parts.username is not None:
         raise SettingsRefused(setting, "leave user and password out")
-    return _Parts(parts.scheme, parts.path, parts.query, port)
+    return _Parts(parts.path, parts.query)
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    scheme: str
     path: str
     query: str
-    port: int | None
 
 
 def _is_loopback(host: str) -> bool:

@@ -16,7 +16,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from tunnel.carriage import QUIET, Carriage
-from tunnel.errors import TunnelError, WireError
+from tunnel.errors import RelayRefused, TunnelError, WireError
 from tunnel.leases import Session
 from tunnel.wire import (
     CLOSE_BAD_FRAME,
@@ -175,6 +175,9 @@ class Uplink(asyncio.Protocol):
             session, welcome = await self._owner.admit(hello, self)
         except WireError as error:
             self.close(error.code, error.reason)
+            return
+        except RelayRefused as error:
+            self.close(CLOSE_REFUSED, error.reason)
             return
         except TunnelError as error:
             self.close(CLOSE_REFUSED, str(error))

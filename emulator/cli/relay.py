@@ -38,9 +38,10 @@ from emulator.lines import printable
 if TYPE_CHECKING:
     import ssl
 
+    from tunnel.errors import SettingsRefused
     from tunnel.settings import RelaySettings
 
-__all__ = ["SECRET_VARIABLE", "relay", "secret_option", "unguarded"]
+__all__ = ["SECRET_VARIABLE", "mistake", "relay", "secret_option", "unguarded"]
 
 SECRET_VARIABLE = "QEMU_RELAY_SECRET"
 
@@ -210,13 +211,21 @@ def _settings(ctx: click.Context, options: dict[str, Any]) -> RelaySettings:
             trusted_proxies=tuple(options["trust_proxy"]),
         )
     except SettingsRefused as error:
-        if error.setting == "host":
-            raise unguarded(options["host"]) from error
-        if error.setting == "secret" and secret is not None:
-            raise SettingsError(
-                "secret", error.reason, source=str(secret[1])
-            ) from error
-        raise refused(ctx, error, _NAMES) from error
+        raise mistake(ctx, error) from error
+
+
+def mistake(ctx: click.Context, error: SettingsRefused) -> Exception:
+    """Give an error about the relay's settings the place where the value was written.
+
+    ``ctx`` is that of ``qemu relay``.
+    """
+    if error.setting == "host":
+        return unguarded(ctx.params["host"])
+    if error.setting == "secret":
+        secret = secret_in_force(ctx, "secret_file", SECRET_VARIABLE)
+        if secret is not None:
+            return SettingsError("secret", error.reason, source=str(secret[1]))
+    return refused(ctx, error, _NAMES)
 
 
 def _tls(
@@ -228,12 +237,16 @@ def _tls(
         raise click.UsageError("--tls-cert and --tls-key go together", ctx=ctx)
     import ssl
 
+    for name, path in (("tls_cert", cert), ("tls_key", key)):
+        bytes_of_file(ctx, name, path)  # else nobody says which of them it is
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(cert, key)
+        # Without a password: OpenSSL would ask the terminal for one.
+        context.load_cert_chain(cert, key, password="")
     except OSError as error:  # an ssl.SSLError is one
-        reason = error.strerror or str(error)
-        raise file_refused(ctx, "tls_cert", f"can't be used: {reason}") from error
+        reason = "can't be used: both must be PEM, the key of this certificate, and "
+        reason += "without a password"
+        raise file_refused(ctx, "tls_cert", reason) from error
     return context
 
 

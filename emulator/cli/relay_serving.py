@@ -13,7 +13,7 @@ import click
 from emulator.cli.exit_codes import CliError, ExitCode
 from emulator.cli.foreground import Foreground
 from emulator.cli.process import spare_the_collector
-from emulator.cli.relay import unguarded
+from emulator.cli.relay import mistake, unguarded
 from emulator.cli.settings_file import file_of, shown_path
 from emulator.cli.tunnel_lines import (
     event_json,
@@ -92,7 +92,8 @@ async def serve(
         )
         await relay.start()
     except SettingsRefused as error:
-        assert passed is not None  # the settings' own address has been looked at
+        if passed is None or error.setting != "host":
+            raise mistake(ctx, error) from error
         with passed:
             raise unguarded(_host_of(passed)) from error
     except OSError as error:

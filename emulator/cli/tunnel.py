@@ -133,6 +133,7 @@ def _options() -> list[click.Parameter]:
 def _settings(ctx: click.Context, options: dict[str, Any]) -> TunnelSettings:
     """Read files and the token, and check it all. Raises what names the place."""
     from tunnel.errors import SettingsRefused
+    from tunnel.names import NameRefused, parse_name
     from tunnel.settings import TunnelSettings
 
     if not options["relay"]:
@@ -142,6 +143,8 @@ def _settings(ctx: click.Context, options: dict[str, Any]) -> TunnelSettings:
             ctx=ctx,
         )
     try:
+        if options["name"] is not None:
+            parse_name(options["name"])  # the relay would say so, if it were there
         return TunnelSettings(
             options["target"],
             relay=options["relay"],
@@ -149,6 +152,9 @@ def _settings(ctx: click.Context, options: dict[str, Any]) -> TunnelSettings:
             token=_token(ctx),
             policy=_policy(ctx, options),
         )
+    except NameRefused as error:
+        wrong_name = SettingsRefused("name", error.reason)
+        raise refused(ctx, wrong_name, _NAMES) from error
     except SettingsRefused as error:
         raise refused(ctx, error, _NAMES) from error
 

@@ -173,9 +173,9 @@ def format_lost(event: Lost) -> str:
 
 
 def format_trying(event: Trying) -> str:
-    """Say why there is no link yet, and when the next try is."""
+    """Say why there is no link yet: it is said once, however often it is tried."""
     reason = cut(printable(event.reason[:400]), _REASON_COLUMNS)
-    return f"can't reach the relay: {reason}; trying again in {_wait(event.retry_in_s)}"
+    return f"can't reach the relay: {reason}; trying again until it answers"
 
 
 def format_local_away(event: LocalAway) -> str:

@@ -152,7 +152,14 @@ def _refusal(error: RelayRefused, settings: TunnelSettings) -> CliError:
     """Explain why the relay won't have the tunnel, and what may help."""
     reason = printable(error.reason[:500])
     advice = []
-    if "token" in reason:
+    if "token" in reason and "name" in reason:
+        advice.append(
+            "Ask for one that it is for, by --name NAME, or for another token:"
+        )
+        advice.append(
+            "whoever runs the relay makes one, by qemu relay token --name NAME"
+        )
+    elif "token" in reason:
         advice.append("A token comes from whoever runs the relay: qemu relay token")
         advice.append("Give it in QEMU_RELAY_TOKEN, or by --token-file FILE.")
     elif "name" in reason:

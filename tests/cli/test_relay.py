@@ -24,6 +24,14 @@ from tunnel.settings import RelaySettings
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
+PUBLIC_PEM = (
+    ed25519.Ed25519PrivateKey.generate()
+    .public_key()
+    .public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+)
+
 CAME = TunnelCame(
     "brave-otter", "http://brave-otter.localhost:8000", "203.0.113.7", "alice", 1, False
 )
@@ -351,13 +359,7 @@ def test_the_secret_is_in_a_file_or_in_a_variable(backstage, folder):
 
 
 def test_public_keys_and_revoked_tokens_are_read_from_files(backstage, folder):
-    key = ed25519.Ed25519PrivateKey.generate().public_key()
-    (folder / "key.pem").write_bytes(
-        key.public_bytes(
-            serialization.Encoding.PEM,
-            serialization.PublicFormat.SubjectPublicKeyInfo,
-        )
-    )
+    (folder / "key.pem").write_bytes(PUBLIC_PEM)
     (folder / "revoked").write_text("# lost laptops\nabc\n\n def \n")
     settings = chosen(backstage, "--key-file", "key.pem", "--revoked-file", "revoked")
 
@@ -397,7 +399,8 @@ def test_without_a_secret_a_relay_listens_on_this_machine_alone(backstage):
         (("--revoked-file", "binary"), {}, 2, "the file isn't UTF-8"),
         (("--revoked-file", "huge"), {}, 2, "the file has more than"),
         (("--tls-cert", "empty"), {}, 2, "--tls-cert and --tls-key go together"),
-        (("--tls-cert", "empty", "--tls-key", "empty"), {}, 2, "can't be used"),
+        (("--tls-cert", "empty", "--tls-key", "empty"), {}, 2, "both must be PEM"),
+        (("--tls-cert", "empty", "--tls-key", "gone"), {}, 2, "'--tls-key'"),
     ],
 )
 def test_a_mistake_names_the_place_where_it_was_written(
@@ -413,14 +416,34 @@ def test_a_mistake_names_the_place_where_it_was_written(
     assert result.exit_code == code
 
 
-def test_a_relay_with_a_certificate_speaks_tls(backstage, monkeypatch):
+@pytest.mark.parametrize(
+    ("args", "env", "code", "error"),
+    [
+        (("--jwks-url", "http://a.test/keys"), {}, 2, "'--jwks-url'"),
+        ((), {"QEMU_RELAY_JWKS_URL": "a"}, 3, "jwks-url (from QEMU_RELAY_JWKS_URL): "),
+        (("--secret-file", "public"), {}, 3, "secret (from --secret-file): "),
+    ],
+)
+def test_what_only_the_relay_itself_notices_names_the_place_too(
+    folder, args, env, code, error
+):
+    (folder / "public").write_bytes(PUBLIC_PEM)
+    result = run(*args, env=env)
+
+    assert error in result.stderr
+    assert result.exit_code == code
+
+
+def test_a_relay_with_a_certificate_speaks_tls(backstage, folder, monkeypatch):
     class Context(ssl.SSLContext):
-        def load_cert_chain(self, cert, key):
+        def load_cert_chain(self, cert, key, password):
             self.loaded = (cert, key)
 
     monkeypatch.setattr(
         ssl, "create_default_context", lambda purpose: Context(ssl.PROTOCOL_TLS_SERVER)
     )
+    for name in ("c.pem", "k.pem"):
+        (folder / name).touch()
     settings = chosen(backstage, "--tls-cert", "c.pem", "--tls-key", "k.pem")
 
     assert settings.tls.loaded == ("c.pem", "k.pem")

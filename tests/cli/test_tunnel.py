@@ -152,7 +152,7 @@ def test_before_the_first_connection_it_says_why_there_is_none(backstage):
 
     assert len(lines) == 1
     assert lines[0].endswith(
-        "can't reach the relay: connection refused; trying again in 1 s"
+        "can't reach the relay: connection refused; trying again until it answers"
     )
 
 
@@ -407,6 +407,13 @@ def test_the_second_ctrl_c_stops_at_once(backstage):
             "a newer session has the name",
             ["  Another qemu tunnel may have it. Ask for another: --name NAME"],
         ),
+        (
+            "the token isn't for the name 'bob'",
+            [
+                "  Ask for one that it is for, by --name NAME, or for another token:",
+                "  whoever runs the relay makes one, by qemu relay token --name NAME",
+            ],
+        ),
         ("it is full\x1b", []),
     ],
 )
@@ -530,6 +537,9 @@ def test_passwords_are_read_from_a_file_and_leave_as_hashes(backstage, folder):
         (("ftp://a",), {}, 2, "use a port, or http://"),
         ((), {}, 2, "Missing argument 'PORT|URL'"),
         (("3000", "--relay", "http://a"), {}, 2, "use ws://"),
+        (("3000", "--relay", "a.test"), {}, 2, "use ws://"),
+        (("3000", "--name", "a_b"), {}, 2, "'--name'"),
+        (("3000",), {"QEMU_TUNNEL_NAME": "www"}, 3, "name (from QEMU_TUNNEL_NAME): "),
         (("3000", "--allow", "x"), {}, 2, "is no address"),
         (("3000", "--path", "api"), {}, 2, "--path"),
         (("3000", "--rate", "0"), {}, 2, "of at least 1"),

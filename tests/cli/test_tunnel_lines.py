@@ -251,7 +251,7 @@ def test_an_address_that_changed_is_shown():
 
 def test_a_relay_that_cannot_be_reached_is_tried_again():
     assert format_trying(Trying("connection refused", 10.4)) == (
-        "can't reach the relay: connection refused; trying again in 10 s"
+        "can't reach the relay: connection refused; trying again until it answers"
     )
 
 

@@ -81,7 +81,7 @@ async def test_a_subject_has_so_many_tunnels_at_once():
         async with tunnel_to(relay, token=token, name="one"):
             reason = await refusal_of(relay, token=token, name="two")
 
-    assert "1 tunnels at once" in reason
+    assert reason == "the token is for 1 tunnel at once"
 
 
 async def test_a_relay_has_so_many_tunnels():

@@ -40,12 +40,13 @@ async def test_health_is_for_everybody():
 @pytest.mark.parametrize("path", ["metrics", "tunnels"])
 async def test_the_rest_wants_an_admins_token(path):
     async with Relay(RelaySettings(port=0, secret=SECRET)) as relay:
-        without, _ = await answer_of(relay, path)
+        without, asked = await answer_of(relay, path)
         wrong, _ = await answer_of(relay, path, token="nonsense")
         plain, text = await answer_of(relay, path, token=a_token())
         admin, _ = await answer_of(relay, path, token=a_token(is_admin=True))
 
     assert (without, wrong, plain, admin) == (401, 401, 403, 200)
+    assert json.loads(asked) == {"error": "it wants a token: set QEMU_RELAY_TOKEN"}
     assert "admin" in text
 
 

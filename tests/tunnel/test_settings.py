@@ -58,6 +58,8 @@ def test_a_relay_with_a_secret_listens_anywhere_and_doesnt_show_it():
         ("http://localhost:3000/api", {}, "target", "path"),
         ("http://a:b@localhost", {}, "target", "user and password"),
         (3000, {"relay": "http://relay.dev"}, "relay", "wss://"),
+        (3000, {"relay": "relay.dev"}, "relay", "use ws://… or wss://…"),
+        ("localhost:3000", {}, "target", "use a port, or http://… or https://…"),
         (3000, {"relay": "wss://"}, "relay", "has no host"),
     ],
 )
