@@ -1,11 +1,12 @@
-"""Check that each test module of the core covers its own source module, alone.
+"""Check that each test module of a pure file covers its own source module, alone.
 
     python tests/coverage_mirror.py [NAME ...]
 
 For ``emulator/core/X.py`` it runs ``tests/core/test_X.py`` and nothing else, and
 requires every line and every branch of the one to be reached by the other: a rule
-that is only reached by chance, through some other module's tests, isn't tested.
-NAMEs (``flow``, ``workflow/steps``) narrow it down; without any, all are checked.
+that is only reached by chance, through some other module's tests, isn't tested. The
+same holds for the tunnel's files that do no I/O (``TUNNEL``). NAMEs (``flow``,
+``workflow/steps``, ``tunnel/wire``) narrow it down; without any, all are checked.
 
 Which files belong together is decided here; ``test_mirror.py`` checks that none
 lacks its counterpart.
@@ -24,24 +25,37 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "emulator" / "core"
 TESTS = ROOT / "tests" / "core"
+TUNNEL = ("carriage", "flow", "http*", "leases", "link", "wire")
+"""What relay and tunnel client are built on; ``*``: all whose names begin so."""
+
+_IN_TUNNEL = "tunnel/"
 
 
 def source_names() -> Iterator[str]:
-    """Yield the names of the core's modules: ``flow``, ``workflow/steps``."""
+    """Yield the names of all such modules: ``workflow/steps``, ``tunnel/link``.
+
+    Those of the core stand without their package.
+    """
     for path in sorted(SOURCES.rglob("*.py")):
         if path.name != "__init__.py":
             yield path.relative_to(SOURCES).with_suffix("").as_posix()
+    for pattern in TUNNEL:
+        for path in sorted((ROOT / "tunnel").glob(f"{pattern}.py")):
+            yield _IN_TUNNEL + path.stem
 
 
 def source_of(name: str) -> Path:
     """Return the module of that name."""
+    if name.startswith(_IN_TUNNEL):
+        return ROOT / f"{name}.py"
     return SOURCES / f"{name}.py"
 
 
 def mirror_of(name: str) -> Path:
     """Return the test module that has to cover the module of that name."""
     folder, _, stem = name.rpartition("/")
-    return TESTS / folder / f"test_{stem}.py"
+    tests = ROOT / "tests" if name.startswith(_IN_TUNNEL) else TESTS
+    return tests / folder / f"test_{stem}.py"
 
 
 def gaps(name: str, scratch: Path) -> str:
@@ -73,7 +87,7 @@ def main(chosen: list[str]) -> int:
         faults = dict(zip(names, found, strict=True))
 
     for name, fault in faults.items():
-        print(f"{'FAIL' if fault else 'ok':4}  emulator/core/{name}.py")
+        print(f"{'FAIL' if fault else 'ok':4}  {source_of(name).relative_to(ROOT)}")
         if fault:
             print(fault)
     return any(faults.values())
