@@ -7,7 +7,7 @@ What to do when it is lost is ``client.py``'s.
 from __future__ import annotations
 
 import asyncio
-import os
+import errno
 import re
 import socket
 import ssl
@@ -50,6 +50,13 @@ _CONNECT_S = 10.0
 """For the connection, TLS, the websocket's handshake and WELCOME together."""
 
 _NUMBER = re.compile(r"\[Errno ([0-9]+)\]")
+
+_REASONS = {
+    errno.ECONNREFUSED: "connection refused",
+    errno.EHOSTUNREACH: "no route to the host",
+    errno.ENETUNREACH: "the network is unreachable",
+    errno.ETIMEDOUT: "no answer in time",
+}
 
 _REFUSING_STATUSES = frozenset({401, 403})
 
@@ -285,9 +292,7 @@ def _why(error: OSError) -> str:
         return f"its certificate isn't trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return f"no TLS with it ({error.reason}): is it ws:// that it speaks?"
-    if isinstance(error, socket.gaierror):
-        return error.strerror or str(error)
     # asyncio's own text has addresses and no reason; of several addresses' errors
     # it makes one without a number.
     number = error.errno or int((_NUMBER.search(str(error)) or ["", "0"])[1])
-    return os.strerror(number) if number else str(error)
+    return _REASONS.get(number) or error.strerror or str(error)

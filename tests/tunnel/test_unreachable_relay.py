@@ -90,7 +90,7 @@ async def test_nobody_listens(host):
 
         reason = await reason_of(f"ws://{host}:{holder.getsockname()[1]}")
 
-    assert reason == "Connection refused"
+    assert reason == "connection refused"
 
 
 async def test_there_is_no_such_host():
