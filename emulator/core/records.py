@@ -129,13 +129,20 @@ def _check(holds: bool, problem: str) -> None:
 
 
 def _text(value: Any) -> str:
-    _check(type(value) is str, "not a text")
-    return str(value)
+    if type(value) is not str:
+        raise ValueError("not a text")
+    return value
+
+
+def _shared(value: Any) -> str:
+    """Read a text that many messages have: in memory it is there once."""
+    return intern(_text(value))
 
 
 def _number(value: Any) -> int:
-    _check(type(value) is int and abs(value) < 2**63, "not a number that fits")
-    return int(value)
+    if type(value) is not int or not -(2**63) < value < 2**63:
+        raise ValueError("not a number that fits")
+    return value
 
 
 def _flag(value: Any) -> bool:
@@ -145,7 +152,8 @@ def _flag(value: Any) -> bool:
 
 def _texts(value: Any) -> tuple[str, ...]:
     _check(type(value) is list, "not a list")
-    return tuple(_text(each) for each in value)
+    _check(set(map(type, value)) <= {str}, "not a list of texts")
+    return tuple(value)
 
 
 def _header(value: Any) -> HeaderMap:
@@ -210,7 +218,7 @@ def _write_callback(value: Callback) -> dict[str, Any]:
 
 _OPTIONS = _Shape(
     Options,
-    method=_Field(lambda value: intern(_text(value)), "POST"),
+    method=_Field(_shared, "POST"),
     retries=_Field(_number, None),
     retry_delay=_Field(_text, None),
     timeout_ms=_Field(_number, None),
@@ -231,11 +239,11 @@ _CALLBACK = _Shape(
 
 _MESSAGE = _Shape(
     Message,
-    url=_Field(_text),
+    url=_Field(_shared),
     not_before_ms=_Field(_number),
     header=_Field(_header, ()),
     options=_OPTIONS_FIELD,
-    caller_ip=_Field(_text, ""),
+    caller_ip=_Field(_shared, ""),
     url_group_name=_Field(_text, None),
     endpoint_name=_Field(_text, None),
     queue_name=_Field(_text, None),

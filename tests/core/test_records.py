@@ -302,7 +302,7 @@ LACKING = '{"not_before_ms":1}'
         ('{"not_before_ms":9223372036854775808}', "not_before_ms: not a number that"),
         ('{"header":["a"]}', "header: a name without a value"),
         ('{"header":{"a":"b"}}', "header: not a list"),
-        ('{"header":["a",1]}', "header: not a text"),
+        ('{"header":["a",1]}', "header: not a list of texts"),
         ('{"options":{"redaction":{"body":1}}}', "options: redaction: body: neither"),
         ('{"options":[]}', "options: a record is not an object"),
     ],
