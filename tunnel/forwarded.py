@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from tunnel.networks import Address, Network, is_within, parse_address
 
-__all__ = ["UNKNOWN", "Origin", "TrustedProxies", "forwarded"]
+__all__ = ["MAX_ELEMENTS", "UNKNOWN", "Origin", "TrustedProxies", "forwarded"]
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")

@@ -16,7 +16,17 @@ from tunnel.names import NameRefused, is_random_name, parse_name
 from tunnel.paths import parse_prefix
 from tunnel.policy import MAX_PATHS, MAX_RATE
 
-__all__ = ["ANYTHING", "Grant", "grant_of", "instant_of", "parse_patterns"]
+__all__ = [
+    "ANYTHING",
+    "LAST_S",
+    "MAX_LINE_CHARACTERS",
+    "MAX_PATTERNS",
+    "MAX_TUNNELS",
+    "Grant",
+    "grant_of",
+    "instant_of",
+    "parse_patterns",
+]
 
 MAX_PATTERNS = 64
 

@@ -29,7 +29,7 @@ from tunnel.http_grammar import (
     split_fields,
 )
 
-__all__ = ["RequestHead", "parse_request_head"]
+__all__ = ["MAX_METHOD_CHARACTERS", "RequestHead", "parse_request_head"]
 
 MAX_METHOD_CHARACTERS = 32
 """A longer method is refused with 501 (RFC 9112, 3)."""

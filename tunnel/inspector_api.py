@@ -25,7 +25,7 @@ from tunnel.inspector import Inspector
 from tunnel.replay import Replayer, ReplayFailed
 from tunnel.replay_request import Edits, ReplayRefused
 
-__all__ = ["InspectorApi"]
+__all__ = ["Handler", "InspectorApi"]
 
 _MAX_COUNT = 1000
 

@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 
     Key = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
 
-__all__ = ["ALGORITHMS", "MAX_KEYS", "PublicKey", "parse_jwks", "parse_public_key"]
+__all__ = [
+    "ALGORITHMS",
+    "MAX_KEYS",
+    "MAX_KEY_BYTES",
+    "MAX_RSA_BITS",
+    "MIN_RSA_BITS",
+    "PublicKey",
+    "parse_jwks",
+    "parse_public_key",
+]
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 

@@ -20,7 +20,7 @@ from tunnel.errors import SettingsRefused
 from tunnel.networks import Network, is_within, parse_address, parse_networks
 from tunnel.paths import is_path_below, parse_prefix
 
-__all__ = ["MAX_PATHS", "MAX_RATE", "Policy", "Refusal", "make_policy"]
+__all__ = ["MAX_NETWORKS", "MAX_PATHS", "MAX_RATE", "Policy", "Refusal", "make_policy"]
 
 MAX_NETWORKS = 64
 """In each of the two lists. All bounds together keep HELLO within its own."""

@@ -19,7 +19,7 @@ from tunnel.errors import TunnelError
 from tunnel.exchange_json import REDACTED
 from tunnel.record import Record
 
-__all__ = ["NO_EDITS", "Edits", "ReplayRefused", "Signer", "build_request"]
+__all__ = ["NO_EDITS", "Edits", "Fields", "ReplayRefused", "Signer", "build_request"]
 
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}")
 _TARGET = re.compile(r"/[!\x22\x24-\x7e]{0,60000}")

@@ -29,7 +29,7 @@ from tunnel.passage import Passage
 from tunnel.settings import RelaySettings
 from tunnel.wire import LINK_PATH
 
-__all__ = ["Public", "Visitor"]
+__all__ = ["HandOver", "Public", "Visitor"]
 
 _MAX_AHEAD_BYTES = 1 << 16
 """Of requests that are sent before the one before them is answered."""

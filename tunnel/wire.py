@@ -35,6 +35,7 @@ __all__ = [
     "LINK_PATH",
     "MAX_HELLO_BYTES",
     "MAX_MESSAGE_BYTES",
+    "MAX_OPEN_BYTES",
     "MAX_PAYLOAD_BYTES",
     "NUMBERED",
     "PROTOCOL_VERSION",
