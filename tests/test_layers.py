@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "emulator"
+ROOT = Path(__file__).resolve().parents[1]
+
+PACKAGES = ("emulator", "tunnel")
 
 PURE = (
     "__future__",
@@ -63,28 +65,35 @@ class Layer:
     """Inside functions it may import anything."""
 
 
-LAYERS = (
-    Layer(files="errors.py", may=(), standard=PURE),
-    Layer(files="settings.py", may=("emulator.errors", "emulator.core"), standard=PURE),
+EMULATOR = (
+    Layer(files="emulator/errors.py", may=(), standard=PURE),
     Layer(
-        files="core/**/*.py",
+        files="emulator/settings.py",
+        may=("emulator.errors", "emulator.core"),
+        standard=PURE,
+    ),
+    Layer(
+        files="emulator/core/**/*.py",
         may=("emulator.errors", "emulator.core", "cronsim"),
         standard=PURE,
     ),
     Layer(
-        files="engine/**/*.py",
+        files="emulator/engine/**/*.py",
         may=("emulator.errors", "emulator.core", "emulator.engine"),
     ),
     *(
         Layer(
-            files=f"transport/{name}.py",
+            files=f"emulator/transport/{name}.py",
             may=("emulator.core", "emulator.transport"),
             standard=PURE,
         )
         for name in ("request", "head", "response")
     ),
     *(
-        Layer(files=f"transport/{name}.py", may=("emulator.core", "emulator.transport"))
+        Layer(
+            files=f"emulator/transport/{name}.py",
+            may=("emulator.core", "emulator.transport"),
+        )
         for name in (
             "__init__",
             "http_transport",
@@ -96,15 +105,15 @@ LAYERS = (
         )
     ),
     Layer(
-        files="transport/connecting.py",
+        files="emulator/transport/connecting.py",
         may=("emulator.core", "emulator.transport", "aiohappyeyeballs"),
     ),
     Layer(
-        files="transport/tls.py",
+        files="emulator/transport/tls.py",
         may=("emulator.core", "emulator.transport", "aiohttp", "multidict", "yarl"),
     ),
     Layer(
-        files="journal/**/*.py",
+        files="emulator/journal/**/*.py",
         may=(
             "emulator.errors",
             "emulator.core",
@@ -114,7 +123,7 @@ LAYERS = (
         ),
     ),
     Layer(
-        files="web/**/*.py",
+        files="emulator/web/**/*.py",
         may=(
             "emulator.errors",
             "emulator.settings",
@@ -126,7 +135,7 @@ LAYERS = (
         ),
     ),
     Layer(
-        files="verification.py",
+        files="emulator/verification.py",
         may=(
             "emulator.settings",
             "emulator.core",
@@ -134,7 +143,7 @@ LAYERS = (
         ),
     ),
     Layer(
-        files="emulator.py",
+        files="emulator/emulator.py",
         may=(
             "emulator.errors",
             "emulator.settings",
@@ -147,9 +156,9 @@ LAYERS = (
             "aiohttp",
         ),
     ),
-    Layer(files="lines.py", may=("emulator.core", "click")),
+    Layer(files="emulator/lines.py", may=("emulator.core", "click")),
     Layer(
-        files="testing/**/*.py",
+        files="emulator/testing/**/*.py",
         may=(
             "emulator.errors",
             "emulator.settings",
@@ -164,36 +173,124 @@ LAYERS = (
             "multidict",
         ),
     ),
-    Layer(files="pytest_plugin.py", may=("pytest",), lazily=True),
+    Layer(files="emulator/pytest_plugin.py", may=("pytest",), lazily=True),
     Layer(
-        files="cli/**/*.py",
+        files="emulator/cli/**/*.py",
         may=("emulator.errors", "emulator.lines", "emulator.cli", "click"),
         lazily=True,
     ),
-    Layer(files="__init__.py", may=(), lazily=True),
-    Layer(files="__main__.py", may=("emulator.cli",)),
+    Layer(files="emulator/__init__.py", may=(), lazily=True),
+    Layer(files="emulator/__main__.py", may=("emulator.cli",)),
 )
+
+SHARED = (
+    *("tunnel.errors", "tunnel.bounds", "tunnel.wire", "tunnel.flow", "tunnel.link"),
+    *("tunnel.http", "tunnel.http_grammar", "tunnel.http_body", "tunnel.http_forward"),
+    *("tunnel.http_request", "tunnel.http_response"),
+)
+"""Frames, heads, credit: what the tunnel's two ends have in common."""
+
+RULES = (
+    *("tunnel.access", "tunnel.basic_auth", "tunnel.forwarded", "tunnel.grant"),
+    *("tunnel.keys", "tunnel.names", "tunnel.networks", "tunnel.paths"),
+    *("tunnel.policy", "tunnel.rate", "tunnel.tokens", "tunnel.words"),
+)
+"""Who may come in, and under which name. The client asks, the relay sees to it."""
+
+EXCHANGES = (
+    *("tunnel.exchange", "tunnel.exchange_head", "tunnel.exchange_json"),
+    "tunnel.inspector",
+)
+"""What came through, as values."""
+
+RECORDS = ("tunnel.record", "tunnel.replay_request")
+"""What came through, from a file."""
+
+BOTH_ENDS = (*SHARED, "tunnel.settings", "tunnel.events", "tunnel.carriage")
+
+RELAY = (
+    *("tunnel.admission", "tunnel.counters", "tunnel.jwks", "tunnel.leases"),
+    *("tunnel.passage", "tunnel.relay", "tunnel.relay_api", "tunnel.uplink"),
+    "tunnel.visitors",
+)
+
+CLIENT = (
+    *("tunnel.call", "tunnel.client", "tunnel.downlink", "tunnel.inspector_api"),
+    *("tunnel.local", "tunnel.recording", "tunnel.replay"),
+)
+
+LIBRARIES = {
+    "tunnel.carriage": ("websockets",),
+    "tunnel.downlink": ("websockets",),
+    "tunnel.inspector_api": ("aiohttp",),
+    "tunnel.jwks": ("aiohttp",),
+    "tunnel.keys": ("jwt", "cryptography"),
+    "tunnel.relay_api": ("aiohttp", "prometheus_client"),
+    "tunnel.tokens": ("jwt",),
+    "tunnel.uplink": ("websockets",),
+}
+"""The third parties of the tunnel's modules: those of a whole end would be too many."""
+
+
+def tunnel_layers(
+    names: tuple[str, ...], *may: str, standard: tuple[str, ...] | None = PURE
+) -> Iterator[Layer]:
+    """Make a row for each module; all may import each other."""
+    for name in names:
+        yield Layer(
+            files=f"{name.replace('.', '/')}.py",
+            may=(*names, *may, *LIBRARIES.get(name, ())),
+            standard=standard,
+        )
+
+
+TUNNEL = (
+    Layer(files="tunnel/__init__.py", may=(), lazily=True),
+    *tunnel_layers(SHARED),
+    *tunnel_layers(RULES, *SHARED),
+    *tunnel_layers(EXCHANGES, *SHARED),
+    *tunnel_layers(RECORDS, *SHARED, *EXCHANGES, standard=(*PURE, "pathlib")),
+    *tunnel_layers(("tunnel.settings",), *SHARED, *RULES, standard=(*PURE, "ssl")),
+    *tunnel_layers(("tunnel.events",), "tunnel.exchange"),
+    *tunnel_layers(("tunnel.carriage",), *SHARED, standard=(*PURE, "logging")),
+    *tunnel_layers(RELAY, *BOTH_ENDS, *RULES, standard=None),
+    *tunnel_layers(CLIENT, *BOTH_ENDS, *EXCHANGES, *RECORDS, standard=None),
+)
+"""Neither end imports the other's modules, or the emulator's."""
+
+LAYERS = (*EMULATOR, *TUNNEL)
 
 ALONE = {
     "os": (
-        "emulator.py",
-        "engine/entropy.py",
-        "journal/",
-        "web/local.py",
-        "testing/environment.py",
-        "cli/",
+        "emulator/emulator.py",
+        "emulator/engine/entropy.py",
+        "emulator/journal/",
+        "emulator/web/local.py",
+        "emulator/testing/environment.py",
+        "emulator/cli/",
+        "tunnel/client.py",
+        "tunnel/relay.py",
     ),
-    "random": ("engine/entropy.py",),
+    "random": ("emulator/engine/entropy.py",),
     "secrets": (),
     "socket": (
-        "emulator.py",
-        "transport/",
-        "testing/endpoints.py",
-        "testing/environment.py",
-        "cli/",
+        "emulator/emulator.py",
+        "emulator/transport/",
+        "emulator/testing/endpoints.py",
+        "emulator/testing/environment.py",
+        "emulator/cli/",
+        "tunnel/downlink.py",
+        "tunnel/relay.py",
+        "tunnel/uplink.py",
     ),
-    "sqlite3": ("journal/",),
-    "time": ("engine/clock.py", "cli/"),
+    "sqlite3": ("emulator/journal/",),
+    "time": (
+        "emulator/engine/clock.py",
+        "emulator/cli/",
+        "tunnel/admission.py",
+        "tunnel/client.py",
+        "tunnel/relay.py",
+    ),
 }
 """The only files that may import these modules of the standard library."""
 
@@ -225,12 +322,12 @@ def imports(node: ast.AST, *, lazily: bool = False) -> Iterator[str]:
 
 
 def modules(layer: Layer) -> list[Path]:
-    return sorted(PACKAGE.glob(layer.files))
+    return sorted(ROOT.glob(layer.files))
 
 
 def faults(path: Path, layer: Layer) -> Iterator[str]:
     """Yield the imports of a module that its layer's row doesn't allow."""
-    name = path.relative_to(PACKAGE).as_posix()
+    name = path.relative_to(ROOT).as_posix()
     tree = ast.parse(path.read_text())
     for module in imports(tree, lazily=layer.lazily):
         root = module.partition(".")[0]
@@ -247,7 +344,7 @@ def faults(path: Path, layer: Layer) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("path", "layer"),
     [
-        pytest.param(path, layer, id=path.relative_to(PACKAGE).as_posix())
+        pytest.param(path, layer, id=path.relative_to(ROOT).as_posix())
         for layer in LAYERS
         for path in modules(layer)
     ],
@@ -259,7 +356,20 @@ def test_a_module_imports_only_what_its_layer_may(path, layer):
 def test_every_module_belongs_to_exactly_one_layer():
     placed = [path for layer in LAYERS for path in modules(layer)]
 
-    assert sorted(placed) == sorted(PACKAGE.rglob("*.py"))
+    assert sorted(placed) == sorted(
+        path for package in PACKAGES for path in (ROOT / package).rglob("*.py")
+    )
+
+
+def test_the_command_line_alone_knows_both_packages():
+    knowing = {
+        path.relative_to(ROOT).parent.as_posix()
+        for path in (ROOT / "emulator").rglob("*.py")
+        for module in imports(ast.parse(path.read_text()))
+        if is_below(module, ("tunnel",))
+    }
+
+    assert knowing == {"emulator/cli"}
 
 
 def test_imports_are_seen_wherever_they_stand():
