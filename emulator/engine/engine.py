@@ -32,6 +32,7 @@ from emulator.core.model import (
 from emulator.core.reroute import Route
 from emulator.core.resources import Declared, Endpoint
 from emulator.core.transition import Transition
+from emulator.engine.declaration import declare
 from emulator.engine.delivery import Delivery
 from emulator.engine.dlq import Dlq
 from emulator.engine.faults import FaultScript, FaultyDelivery
@@ -388,24 +389,13 @@ class Engine:
         self._declare()
 
     def _declare(self) -> None:
-        """Make what is declared; what is there already keeps what calls changed."""
-        store = self._store
-        for name, parallelism, is_paused in self._declared.queues:
-            queue = store.queues.get(name)
-            if queue is None or queue.parallelism != parallelism:
-                paused = is_paused if queue is None else None
-                self.queues.upsert(name, parallelism=parallelism, is_paused=paused)
-        for name, endpoints, defaults in self._declared.url_groups:
-            group = store.url_groups.get(name)
-            if group is None or not set(endpoints) <= set(group.endpoints):
-                self.url_groups.upsert_endpoints(name, endpoints)
-            if store.url_groups[name].defaults != defaults:
-                self.url_groups.set_defaults(name, defaults)
-        for schedule_id, cron, publish in self._declared.schedules:
-            schedule = store.schedules.get(schedule_id)
-            before = None if schedule is None else (schedule.cron, schedule.publish)
-            if before != (cron, publish):
-                self.schedules.put(publish, cron, schedule_id)
+        declare(
+            self._declared,
+            store=self._store,
+            queues=self.queues,
+            url_groups=self.url_groups,
+            schedules=self.schedules,
+        )
 
     # What deliveries come to
 
