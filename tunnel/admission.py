@@ -197,7 +197,6 @@ class Admission:
                 tunnels = "tunnel" if most == 1 else "tunnels"
                 raise RelayRefused(f"the token is for {most} {tunnels} at once")
         epoch = await leases.directory.claim(name)
-        port = urlsplit(f"//{uplink.host}").port
         session = Session(
             id=self._token_bytes(_SESSION_BYTES).hex(),
             name=name,
@@ -205,7 +204,7 @@ class Admission:
                 name,
                 scheme=uplink.scheme,
                 domain=self._settings.domain,
-                port=port,
+                port=_port_of(uplink.host),
                 wildcard=self._settings.wildcard,
             ),
             owner=_owner(grant),
@@ -249,6 +248,14 @@ class Admission:
 def _owner(grant: Grant) -> str:
     """Who holds a name: whom the token was made for, or else the token."""
     return grant.subject or grant.jti or ""
+
+
+def _port_of(host: str) -> int | None:
+    """Return the port behind a host; ``None`` for none, and for what can't be one."""
+    try:
+        return urlsplit(f"//{host}").port
+    except ValueError:
+        return None
 
 
 def _port_part(scheme: str, port: int) -> str:

@@ -26,7 +26,12 @@ from tunnel.relay_api import RelayApi
 from tunnel.settings import RelaySettings
 from tunnel.uplink import Uplink
 from tunnel.visitors import Public, Visitor
-from tunnel.wire import CLOSE_GOING_AWAY, CLOSE_REFUSED, ResetCode
+from tunnel.wire import (
+    CLOSE_GOING_AWAY,
+    CLOSE_REFUSED,
+    CLOSE_SILENT,
+    ResetCode,
+)
 
 __all__ = ["Relay"]
 
@@ -234,10 +239,11 @@ class Relay:
             silent_s = now_s - uplink.heard_s
             session = uplink.session
             if session is None:
-                if silent_s >= times.hello_s:
-                    uplink.close(CLOSE_REFUSED, "no HELLO came")
+                # Bytes that say nothing, and reading nothing, don't buy time.
+                if now_s - uplink.began_s >= times.hello_s:
+                    uplink.give_up(CLOSE_REFUSED, "no HELLO came")
             elif silent_s >= times.silence_s:
-                uplink.silent()
+                uplink.give_up(CLOSE_SILENT, "nothing was heard from the client")
             elif (
                 session.grant.expires_s is not None
                 and wall_s >= session.grant.expires_s

@@ -21,7 +21,6 @@ from tunnel.leases import Session
 from tunnel.wire import (
     CLOSE_BAD_FRAME,
     CLOSE_REFUSED,
-    CLOSE_SILENT,
     MAX_HELLO_BYTES,
     MAX_MESSAGE_BYTES,
     Kind,
@@ -72,6 +71,7 @@ class Uplink(asyncio.Protocol):
         "_is_paused",
         "_owner",
         "_protocol",
+        "began_s",
         "heard_s",
         "host",
         "peer",
@@ -97,7 +97,7 @@ class Uplink(asyncio.Protocol):
         self.host = host
         """The host and port it asked for."""
         self.session: Session | None = None
-        self.heard_s = owner.now_s()
+        self.began_s = self.heard_s = owner.now_s()
         self._protocol = ServerProtocol(max_size=MAX_HELLO_BYTES, logger=QUIET)
         self._carriage = Carriage(self._protocol, transport.writelines)
         self._greeting: asyncio.Task[None] | None = None
@@ -234,9 +234,9 @@ class Uplink(asyncio.Protocol):
         self._detach()
         self.transport.close()
 
-    def silent(self) -> None:
-        """Nothing has come for too long."""
-        self.close(CLOSE_SILENT, "nothing was heard from the client")
+    def give_up(self, code: int, reason: str) -> None:
+        """Close the websocket, and the connection though it may not be heard."""
+        self.close(code, reason)
         self.transport.abort()
 
     def _detach(self) -> None:
