@@ -109,11 +109,11 @@ class JournalFile:
             (verdict,) = self._row("PRAGMA quick_check(1)")
             if verdict != "ok":
                 raise JournalCorrupt(self.path, str(verdict).replace("\n", ": "))
+        if is_new:
+            self._create()  # not in the write-ahead log: the file says whose it is
         self._execute("PRAGMA journal_mode = WAL")
         self._execute("PRAGMA synchronous = NORMAL")
         self._execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-        if is_new:
-            self._create()
         self._compact()
         (last,) = self._row("SELECT max(number) FROM messages")
         self.counter.next = (last or 0) + 1

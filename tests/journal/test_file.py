@@ -73,6 +73,14 @@ async def test_a_new_file_is_made_for_its_owner_alone(db):
     assert db.stat().st_mode & 0o077 == 0
 
 
+def test_a_file_says_whose_it_is_before_anything_else_is_in_it(db):
+    with restored(db):
+        header = db.read_bytes()[:100]
+
+    assert header[68:72] == b"qemu"
+    assert header[60:64] == bytes([0, 0, 0, schema.VERSION])
+
+
 def test_nothing_lies_beside_a_file_that_was_closed(db):
     with restored(db):
         pass
@@ -281,7 +289,7 @@ DAMAGES = {
     "UPDATE messages SET body = x'00'": "message 1: it isn't what was written",
     "UPDATE messages SET value = x'00'": "message 1: a record is not a text",
     "UPDATE messages SET state = 'LOST'": "message 1: not a state",
-    "DELETE FROM log WHERE sequence = (SELECT max(sequence) FROM log)": "and the log says",
+    "DELETE FROM log WHERE sequence > 11": "and the log says",
     "UPDATE messages SET state = 'ERROR'": "ERROR is a state of the log alone",
     "UPDATE messages SET due_ms = 'soon'": "message 1: not a number",
     "UPDATE messages SET cancel_requested = 7": "cancelled, or not?",
