@@ -140,8 +140,8 @@ def _shared(value: Any) -> str:
 
 
 def _number(value: Any) -> int:
-    if type(value) is not int or not -(2**63) < value < 2**63:
-        raise ValueError("not a number that fits")
+    if type(value) is not int:
+        raise ValueError("not a number")
     return value
 
 

@@ -30,7 +30,7 @@ few = settings(max_examples=60, deadline=None)
 
 # Lone surrogates included: JSON can bring them, and UTF-8 has none.
 texts = st.text(st.characters(codec=None), max_size=8)
-numbers = st.integers(-(2**63) + 1, 2**63 - 1)
+numbers = st.integers()
 flags = st.booleans()
 headers = st.lists(st.tuples(texts, texts), max_size=3).map(
     lambda pairs: tuple(part for pair in pairs for part in pair)
@@ -297,9 +297,8 @@ LACKING = '{"not_before_ms":1}'
         (LACKING, "url is missing"),
         ('{"url":1}', "url: not a text"),
         ('{"colour":1}', "no record has a field 'colour'"),
-        ('{"not_before_ms":"1"}', "not_before_ms: not a number that fits"),
-        ('{"not_before_ms":true}', "not_before_ms: not a number that fits"),
-        ('{"not_before_ms":9223372036854775808}', "not_before_ms: not a number that"),
+        ('{"not_before_ms":"1"}', "not_before_ms: not a number"),
+        ('{"not_before_ms":true}', "not_before_ms: not a number"),
         ('{"header":["a"]}', "header: a name without a value"),
         ('{"header":{"a":"b"}}', "header: not a list"),
         ('{"header":["a",1]}', "header: not a list of texts"),
