@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from tests.system.conftest import (
@@ -35,11 +37,20 @@ from tests.system.namespaces import (
     two_machines,
 )
 
-__all__ = ["Exposed", "Failure", "Publisher", "Stage", "stage"]
+__all__ = [
+    "QEMU",
+    "Command",
+    "Exposed",
+    "Failure",
+    "Publisher",
+    "Relay",
+    "Stage",
+    "stage",
+]
 
 DOMAIN = "relay.test"
 
-NAMES = ("python", "node", "guarded", "path")
+NAMES = ("python", "node", "guarded", "path", "away", "killed", "patient")
 """Of tunnels: names that resolve."""
 
 SECRET = "a secret of more than sixteen bytes"
@@ -48,7 +59,52 @@ ROOT = Path(__file__).resolve().parents[2]
 
 QEMU = (sys.executable, "-m", "emulator")
 
+PYTHON_APP = (sys.executable, "-m", "tests.system.destination")
+
 Lines = Arrivals[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A running command that prints lines of JSON."""
+
+    process: subprocess.Popen[str]
+
+    lines: Lines
+
+    @property
+    def ready(self) -> dict[str, Any]:
+        """What it prints first."""
+        return self.lines.wait_for(lambda line: line["type"] == "ready")[0]
+
+    def kill(self) -> None:
+        """End it without a chance to say so."""
+        self.process.kill()
+        self.process.wait(PATIENCE_S)
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """An app, and the tunnel to it."""
+
+    app: App
+
+    port: int
+    """Where it listens on the laptop."""
+
+    tunnel: Command
+
+
+@dataclass(frozen=True)
+class Relay:
+    """A relay."""
+
+    command: Command
+
+    port: int
+
+    pattern: str
+    """Of public URLs, with ``<name>`` in it."""
 
 
 class Failure(Exception):
@@ -58,7 +114,7 @@ class Failure(Exception):
 class Publisher:
     """The official SDK on the internet's side."""
 
-    def __init__(self, server: Server, stdin: Any, answers: Lines) -> None:
+    def __init__(self, server: Server, stdin: IO[str], answers: Lines) -> None:
         self.server = server
         self._stdin = stdin
         self._answers = answers
@@ -87,21 +143,6 @@ class Publisher:
         return answer["result"]
 
 
-@dataclass(frozen=True)
-class Exposed:
-    """An app, and the tunnel to it."""
-
-    app: App
-
-    port: int
-    """Where it listens on the laptop."""
-
-    public_url: str
-
-    tunnel: Lines
-    """What the tunnel prints."""
-
-
 @dataclass
 class Stage:
     """What runs where. Everything ends when the test does."""
@@ -117,55 +158,49 @@ class Stage:
     def __post_init__(self) -> None:
         self.secret_file.write_text(SECRET)
         self.qstash = self.start_qstash()
-        self.relay, self.relay_port, self.pattern = self.start_relay()
+        self.relay = self.start_relay()
 
     def start_qstash(self, *options: str) -> Publisher:
         """Start an emulator, and the SDK that calls it."""
-        lines, _ = self._start(
-            *(self.internet, *QEMU, "start", "--refuse-loopback", "--json"),
-            *("--host", EMULATOR_ADDRESS, "--port", "0", *options),
+        where = ("--host", EMULATOR_ADDRESS, "--port", "0")
+        emulator = self._start(
+            self.internet,
+            *(*QEMU, "start", "--json", "--refuse-loopback", *where, *options),
         )
-        server = Server(ready(lines)["url"], lines)
-        answers, stdin = self._start(
-            *(self.internet, sys.executable, "-m", "tests.system.publisher"),
+        server = Server(emulator.ready["url"], emulator.lines)
+        sdk = self._start(
+            self.internet,
+            *(sys.executable, "-m", "tests.system.publisher"),
             folder=ROOT,
-            **server.environment,
+            environment=server.environment,
         )
-        return Publisher(server, stdin, answers)
+        assert sdk.process.stdin is not None
+        return Publisher(server, sdk.process.stdin, sdk.lines)
 
-    def start_relay(self, *options: str) -> tuple[Lines, int, str]:
-        """Start a relay; return what it prints, its port, and its public pattern."""
-        lines, _ = self._start(
-            *(self.internet, *QEMU, "relay", "--json", "--host", RELAY_ADDRESS),
-            *(
-                "--port",
-                "0",
-                "--domain",
-                DOMAIN,
-                "--secret-file",
-                str(self.secret_file),
-            ),
-            *options,
+    def start_relay(self, *options: str, port: int = 0) -> Relay:
+        """Start a relay, at any port unless one is given."""
+        where = ("--host", RELAY_ADDRESS, "--port", str(port), "--domain", DOMAIN)
+        command = self._start(
+            self.internet,
+            *(*QEMU, "relay", "--json", *where, *self._secret, *options),
         )
-        event = ready(lines)
-        return lines, urlsplit(event["url"]).port or 0, event["pattern"]
+        pattern = command.ready["pattern"]
+        return Relay(command, port_of(command.ready["url"]), pattern)
 
     def app(self, name: str) -> Exposed:
         """Return the app of that name, behind a tunnel; ``node`` is in JavaScript."""
         if name not in self._apps:
-            self._apps[name] = self.expose(name, self.relay_port, self.pattern)
+            self._apps[name] = self.expose(name, self.relay)
         return self._apps[name]
 
-    def expose(self, name: str, port: int, pattern: str, *options: str) -> Exposed:
-        """Start an app, and a tunnel to it by the relay at a port."""
-        url = pattern.replace("<name>", name)
-        command: tuple[str, ...] = (sys.executable, "-m", "tests.system.destination")
-        if name == "node":
-            command = ("node", "destination.mjs")
+    def expose(self, name: str, relay: Relay, *options: str) -> Exposed:
+        """Start an app, and a tunnel to it by a relay."""
+        url = relay.pattern.replace("<name>", name)
+        is_node = name == "node"
         process = self.stack.enter_context(
             self.laptop.run(
-                *command,
-                folder=JAVASCRIPT if name == "node" else ROOT,
+                *(("node", "destination.mjs") if is_node else PYTHON_APP),
+                folder=JAVASCRIPT if is_node else ROOT,
                 errors=self._errors_file(),
                 APP_URL=url,
                 QSTASH_CURRENT_SIGNING_KEY=CURRENT_KEY,
@@ -174,55 +209,70 @@ class Stage:
         )
         assert process.stdout is not None
         started, deliveries = read_deliveries(process.stdout)
-        app_port = urlsplit(started.wait_for(lambda _: True)[0]["url"]).port or 0
-        tunnel, _ = self._start(
-            *(self.laptop, *QEMU, "tunnel", str(app_port), "--json"),
-            *("--relay", f"ws://{DOMAIN}:{port}", "--name", name, *options),
-            QEMU_RELAY_TOKEN=self.token(name),
-            QSTASH_CURRENT_SIGNING_KEY=CURRENT_KEY,
-            QSTASH_NEXT_SIGNING_KEY=NEXT_KEY,
+        port = port_of(started.wait_for(lambda _: True)[0]["url"])
+        tunnel = self.start_tunnel(name, port, relay, *options)
+        assert tunnel.ready["url"] == url
+        return Exposed(App(url, deliveries), port, tunnel)
+
+    def start_tunnel(
+        self, name: str, port: int, relay: Relay, *options: str
+    ) -> Command:
+        """Start a tunnel to a port of the laptop."""
+        url = f"ws://{DOMAIN}:{relay.port}"
+        return self._start(
+            self.laptop,
+            *(*QEMU, "tunnel", str(port), "--json", "--relay", url),
+            *("--name", name, *options),
+            environment={
+                "QEMU_RELAY_TOKEN": self.token(name),
+                "QSTASH_CURRENT_SIGNING_KEY": CURRENT_KEY,
+                "QSTASH_NEXT_SIGNING_KEY": NEXT_KEY,
+            },
         )
-        assert ready(tunnel)["url"] == url
-        return Exposed(App(url, deliveries), app_port, url, tunnel)
 
     def token(self, name: str) -> str:
         """Make a token for a name, as whoever runs the relay does."""
         with self.internet.run(
-            *(*QEMU, "relay", "token", "--name", name),
-            *("--secret-file", str(self.secret_file)),
+            *(*QEMU, "relay", "token", "--name", name, *self._secret),
             folder=self.folder,
             errors=self._errors_file(),
         ) as process:
             output, _ = process.communicate(timeout=PATIENCE_S)
         return output.strip()
 
+    @property
+    def _secret(self) -> tuple[str, str]:
+        return ("--secret-file", str(self.secret_file))
+
     def _start(
         self,
         where: Namespace,
         *command: str,
         folder: Path | None = None,
-        **variables: str,
-    ) -> tuple[Lines, Any]:
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> Command:
         process = self.stack.enter_context(
             where.run(
                 *command,
                 folder=folder or self.folder,
                 errors=self._errors_file(),
-                **variables,
+                **environment,
             )
         )
         lines: Lines = Arrivals()
         assert process.stdout is not None
         read_json_lines(process.stdout, lines.put, lines.close)
-        return lines, process.stdin
+        return Command(process, lines)
 
     def _errors_file(self) -> Path:
         return self.folder / f"stderr-{next(self._numbers)}.txt"
 
 
-def ready(lines: Lines) -> dict[str, Any]:
-    """Return what a command prints first."""
-    return lines.wait_for(lambda line: line["type"] == "ready")[0]
+def port_of(url: str) -> int:
+    """Return the port that stands in a URL."""
+    port = urlsplit(url).port
+    assert port is not None
+    return port
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from tests.system.conftest import PATIENCE_S, clean_environment
 __all__ = [
     "EMULATOR_ADDRESS",
     "LAPTOP_ADDRESS",
+    "OTHER_ADDRESS",
     "RELAY_ADDRESS",
     "Namespace",
     "two_machines",
@@ -36,6 +37,9 @@ __all__ = [
 
 RELAY_ADDRESS = "10.77.0.1"
 LAPTOP_ADDRESS = "10.77.0.2"
+OTHER_ADDRESS = "10.77.0.3"
+"""The laptop's, when it has been carried to another network."""
+
 EMULATOR_ADDRESS = "10.77.1.1"
 
 _CABLE = "cable"
@@ -68,7 +72,7 @@ class Namespace:
     def run(
         self, *command: str, folder: Path, errors: Path, **variables: str
     ) -> Iterator[subprocess.Popen[str]]:
-        """Run a process until it isn't needed any more; it mustn't break.
+        """Run a process until it isn't needed any more; it mustn't break by itself.
 
         ``errors`` is the file of what it writes to standard error.
         """
@@ -94,7 +98,7 @@ class Namespace:
             code = process.wait(PATIENCE_S)
         output = errors.read_text()
         broken = re.search("^(error: |Traceback)", output, re.MULTILINE)
-        assert code in (0, -signal.SIGTERM), output
+        assert code in (0, -signal.SIGTERM, -signal.SIGKILL), output
         assert broken is None, output
 
     def reaches(self, host: str, port: int) -> bool:
@@ -113,6 +117,12 @@ class Namespace:
     def plug_cable(self) -> None:
         """Bring the interface up again, with the address that it had."""
         _ip("-n", self.name, "link", "set", _CABLE, "up")
+
+    def move(self, before: str, after: str) -> None:
+        """Give it another address."""
+        # In this order: with the first address of a network its others go, too.
+        _ip("-n", self.name, "address", "delete", f"{before}/24", "dev", _CABLE)
+        _ip("-n", self.name, "address", "add", f"{after}/24", "dev", _CABLE)
 
 
 def _ip(*arguments: str) -> None:

@@ -11,7 +11,12 @@ import pytest
 
 from tests.system.conftest import PATIENCE_S
 from tests.system.internet import QEMU, Failure, stage
-from tests.system.namespaces import EMULATOR_ADDRESS, LAPTOP_ADDRESS, RELAY_ADDRESS
+from tests.system.namespaces import (
+    EMULATOR_ADDRESS,
+    LAPTOP_ADDRESS,
+    OTHER_ADDRESS,
+    RELAY_ADDRESS,
+)
 
 pytestmark = pytest.mark.system
 
@@ -58,9 +63,9 @@ def test_nothing_but_the_relay_is_reached_from_the_laptop(world, python):
 
     assert world.internet.reaches(EMULATOR_ADDRESS, emulator_port)
     assert not world.laptop.reaches(EMULATOR_ADDRESS, emulator_port)
-    assert world.laptop.reaches(RELAY_ADDRESS, world.relay_port)
+    assert world.laptop.reaches(RELAY_ADDRESS, world.relay.port)
     assert world.laptop.reaches("127.0.0.1", python.port)
-    for address in (LAPTOP_ADDRESS, RELAY_ADDRESS, "127.0.0.1"):
+    for address in (LAPTOP_ADDRESS, OTHER_ADDRESS, RELAY_ADDRESS, "127.0.0.1"):
         assert not world.internet.reaches(address, python.port)
 
 
@@ -191,9 +196,7 @@ def test_a_schedule_calls_the_laptop_whenever_it_is_due(world, python):
 
 def test_what_qstash_has_not_signed_stays_outside_if_that_is_asked_for(world, qstash):
     """``--verify-qstash``: with the app's keys, on the laptop."""
-    guarded = world.expose(
-        "guarded", world.relay_port, world.pattern, "--verify-qstash"
-    )
+    guarded = world.expose("guarded", world.relay, "--verify-qstash")
     url = guarded.app.new_url()
 
     unsigned = qstash.post(url, content="1")
@@ -213,7 +216,7 @@ def test_a_tunnel_needs_a_token_for_its_name(world):
     with world.laptop.run(
         *("sh", "-c", '"$@" 2>&1; echo "exit code $?"', "sh"),
         *(*QEMU, "tunnel", "9", "--name", "node"),
-        *("--relay", f"ws://relay.test:{world.relay_port}"),
+        *("--relay", f"ws://relay.test:{world.relay.port}"),
         folder=world.folder,
         errors=world.folder / "refused.txt",
         QEMU_RELAY_TOKEN=token,
@@ -225,8 +228,8 @@ def test_a_tunnel_needs_a_token_for_its_name(world):
 
 
 def test_without_wildcard_names_an_address_has_a_path(world, qstash):
-    _, port, pattern = world.start_relay("--no-wildcard")
-    tunnelled = world.expose("path", port, pattern)
+    relay = world.start_relay("--no-wildcard")
+    tunnelled = world.expose("path", relay)
     url = tunnelled.app.new_url()
 
     message_id = qstash.publish(url, body="1")
@@ -234,7 +237,7 @@ def test_without_wildcard_names_an_address_has_a_path(world, qstash):
     qstash.server.wait_for(message_id, "DELIVERED")
     (delivery,) = tunnelled.app.wait_for(url)
     assert delivery.url == url
-    assert url.startswith(f"http://relay.test:{port}/t/path/")
+    assert url.startswith(f"http://relay.test:{relay.port}/t/path/")
 
 
 # The cable
@@ -242,7 +245,7 @@ def test_without_wildcard_names_an_address_has_a_path(world, qstash):
 
 def test_a_short_outage_costs_nothing(world, qstash, exposed):
     """The packets are sent again: the link doesn't even break."""
-    lost = count_of(exposed.tunnel, "lost")
+    lost = count_of(exposed.tunnel.lines, "lost")
     url = exposed.app.new_url()
     qstash.publish(url, body="before")
     exposed.app.wait_for(url)
@@ -257,12 +260,13 @@ def test_a_short_outage_costs_nothing(world, qstash, exposed):
         log = qstash.server.wait_for(message_id, "DELIVERED")
         assert states(log) == ["CREATED", "ACTIVE", "DELIVERED"]
     assert len(exposed.app.wait_for(url, 21)) == 21
-    assert count_of(exposed.tunnel, "lost") == lost
+    assert count_of(exposed.tunnel.lines, "lost") == lost
 
 
 def test_an_outage_that_breaks_the_link_costs_no_retry(world, qstash, python):
-    """Under load. What is under way goes on, and what comes meanwhile is held: the same
-    address, each message delivered once, at its first try."""
+    """Under load; the laptop even has another address afterwards. What was under way
+    goes on, and what came meanwhile was held: each message is delivered once, at its
+    first try."""
     url = python.app.new_url()
     load = [{"url": url, "body": f"before {number}"} for number in range(LOAD)]
     ids = {each["message_id"] for each in qstash("message.batch", messages=load)}
@@ -271,29 +275,104 @@ def test_an_outage_that_breaks_the_link_costs_no_retry(world, qstash, python):
     world.laptop.pull_cable()
     assert len(python.app.wait_for(url, 0)) < LOAD
     ids |= {qstash.publish(url, body=f"unnoticed {number}") for number in range(20)}
-    is_about_us = {"type": "went", "name": "python", "final": False}.items()
-    world.relay.wait_for(lambda line: is_about_us <= line.items(), 1, OUTAGE_S)
-    python.tunnel.wait_for(lambda line: line["type"] == "lost", 1, OUTAGE_S)
+    went(world.relay, "python")
+    python.tunnel.lines.wait_for(lambda line: line["type"] == "lost", 1, OUTAGE_S)
     ids |= {qstash.publish(url, body=f"held {number}") for number in range(20)}
+    world.laptop.move(LAPTOP_ADDRESS, OTHER_ADDRESS)
     world.laptop.plug_cable()
 
-    (connected,) = python.tunnel.wait_for(
+    (connected,) = python.tunnel.lines.wait_for(
         lambda line: line["type"] == "connected", 1, OUTAGE_S
     )
     assert connected["sameAddress"]
     deliveries = python.app.wait_for(url, len(ids), OUTAGE_S)
     assert {each.retried for each in deliveries} == {"0"}
     assert sorted(each.message_id for each in deliveries) == sorted(ids)
-    log = qstash.server.lines
-    log.wait_for(
+    delivered(qstash, ids)
+    failed = qstash.server.lines.wait_for(lambda line: line.get("state") == "ERROR", 0)
+    assert [line for line in failed if line["messageId"] in ids] == []
+
+
+# Who is away
+
+
+def test_a_tunnel_that_is_killed_and_started_again_gets_what_was_held(world, qstash):
+    killed = world.expose("killed", world.relay)
+    url = killed.app.new_url()
+
+    killed.tunnel.kill()
+    went(world.relay, "killed")
+    ids = [qstash.publish(url, body=str(number)) for number in range(20)]
+    for message_id in ids:
+        qstash.server.wait_for(message_id, "ACTIVE")
+    world.start_tunnel("killed", killed.port, world.relay)
+
+    for message_id in ids:
+        log = qstash.server.wait_for(message_id, "DELIVERED")
+        assert states(log) == ["CREATED", "ACTIVE", "DELIVERED"]
+    assert len(killed.app.wait_for(url, 20)) == 20
+
+
+def test_a_laptop_that_is_away_is_called_again_when_the_relay_says(world):
+    """RTY-20, RTY-21: a 503 whose Retry-After takes the place of the backoff."""
+    relay = world.start_relay("--hold", "1s")
+    qstash = world.start_qstash("--speed", "60")
+    away = world.expose("away", relay)
+    url = away.app.new_url()
+
+    away.tunnel.kill()
+    went(relay, "away")
+    message_id = qstash.publish(url, body="1", retries=9, retry_delay="0")
+    log = qstash.server.wait_for(message_id, "RETRY")
+    world.start_tunnel("away", away.port, relay)
+
+    error, retry = log[2:4]
+    assert error["responseStatus"] == 503
+    assert "is `qemu tunnel` running?" in b64decode(error["responseBody"]).decode()
+    assert retry["nextDeliveryTime"] >= error["time"] + 10_000
+    qstash.server.wait_for(message_id, "DELIVERED")
+    (delivery,) = away.app.wait_for(url)
+    assert int(delivery.retried) >= 1
+
+
+def test_a_relay_that_is_killed_under_load_costs_retries_and_no_message(world, qstash):
+    relay = world.start_relay()
+    patient = world.expose("patient", relay)
+    url = patient.app.new_url()
+    load = [
+        {"url": url, "body": str(number), "retries": 50, "retry_delay": "200"}
+        for number in range(LOAD)
+    ]
+
+    ids = {each["message_id"] for each in qstash("message.batch", messages=load)}
+    patient.app.wait_for(url, 20)
+    relay.command.kill()
+    qstash.server.lines.wait_for(
+        lambda line: line.get("state") == "RETRY" and line["messageId"] in ids
+    )
+    world.start_relay(port=relay.port)
+
+    delivered(qstash, ids)
+    assert {each.message_id for each in patient.app.wait_for(url, LOAD)} == ids
+    (connected,) = patient.tunnel.lines.wait_for(
+        lambda line: line["type"] == "connected"
+    )
+    assert connected["sameAddress"]
+
+
+def went(relay, name):
+    """Wait until a relay has lost a tunnel's link."""
+    wanted = {"type": "went", "name": name, "final": False}.items()
+    relay.command.lines.wait_for(lambda line: wanted <= line.items(), 1, OUTAGE_S)
+
+
+def delivered(qstash, ids):
+    """Wait until all these messages are."""
+    qstash.server.lines.wait_for(
         lambda line: line.get("state") == "DELIVERED" and line["messageId"] in ids,
         len(ids),
+        OUTAGE_S,
     )
-    assert [
-        line
-        for line in log.wait_for(lambda line: line.get("state") == "ERROR", 0)
-        if line["messageId"] in ids
-    ] == []
 
 
 def count_of(lines, kind):
