@@ -78,4 +78,7 @@ class Journal(Protocol):
         """Return what is kept of a user. Raises ``JournalError``."""
 
     async def flushed(self) -> None:
-        """Return once all is written that was given. Raises ``NotStored``."""
+        """Return once all is written that was given. Raises ``NotStored``.
+
+        To be asked in the very turn of the event loop in which it was given.
+        """

@@ -74,6 +74,7 @@ class SqliteJournal(Journal):
     def open(self, url: str) -> None:
         """Open the file for who serves at ``url``. Raises ``JournalError``."""
         self._file.open(url)
+        self._failure = None
         try:
             self._numbers = {user: self._file.user(user) for user in self._horizons}
         except WriteError as error:

@@ -288,6 +288,18 @@ async def test_the_days_messages_are_counted_over_a_restart(db):
             publish(again.tenants.engines[0])
 
 
+async def test_one_emulator_can_be_started_again(db):
+    emulator = an_emulator(db)
+    await emulator.start()
+    publish(emulator.tenants.engines[0], delay_ms=1000)
+    await emulator.stop(drain_s=0)
+
+    await emulator.start()
+
+    assert emulator.found.pending == 1
+    await emulator.stop(drain_s=0)
+
+
 async def test_a_reset_empties_the_file(db):
     async with an_emulator(db) as emulator:
         publish(emulator.tenants.engines[0], delay_ms=1000)
