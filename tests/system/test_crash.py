@@ -1,5 +1,6 @@
 """The command with a file: killed at any moment, and started again."""
 
+import asyncio
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import urllib.request
 import pytest
 
 from emulator.settings import DEV_USERS
+from tests.system.crash.life import story
 from tests.system.test_cli_process import PATIENCE_S, get, qemu
 
 pytestmark = [
@@ -50,6 +52,31 @@ def test_what_was_acknowledged_before_a_kill_is_there_after_it():
         again.send(signal.SIGINT)
         assert "20 messages pending, kept in qemu.db" in again.rest()
         assert again.code() == 0
+
+
+@pytest.mark.parametrize(
+    "hows",
+    [
+        ("load", "start", "load", "burst"),
+        ("compaction", "load", "stop"),
+    ],
+    ids="-".join,
+)
+def test_nothing_is_lost_or_repeated_without_reason_however_it_is_killed(
+    tmp_path, hows
+):
+    """The long version is tests/benchmarks/soak_crash.py."""
+
+    async def live():
+        async with story(tmp_path, seed=7) as told:
+            await told.live_on("load", (0.5, 1.0))
+            for how in hows:
+                await told.live(how, (0.2, 0.8))
+            return await told.finish()
+
+    wrong = asyncio.run(live())
+
+    assert wrong == []
 
 
 def test_the_second_process_is_told_who_has_the_file():
