@@ -215,11 +215,19 @@ class Relay:
         self._tell(TunnelWent(session.name, reason, is_final=False))
 
     def _become_link(
-        self, transport: asyncio.Transport, head: RequestHead, rest: bytes, peer: str
+        self,
+        transport: asyncio.Transport,
+        head: RequestHead,
+        rest: bytes,
+        peer: str,
+        *,
+        uncount: Callable[[], None],
     ) -> None:
         scheme = "https" if self.settings.tls is not None else "http"
         peer, scheme, host = self._admission.seen_as(head, peer, scheme)
-        uplink = Uplink(self, transport, peer=peer, scheme=scheme, host=host)
+        uplink = Uplink(
+            self, transport, peer=peer, scheme=scheme, host=host, uncount=uncount
+        )
         transport.set_protocol(uplink)
         uplink.begin(head.raw, rest)
 

@@ -8,7 +8,7 @@ the relay asks for no tokens at all.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -47,12 +47,18 @@ class RelayApi:
         await self._runner.cleanup()
 
     def take_over(
-        self, transport: asyncio.Transport, head: RequestHead, rest: bytes, peer: str
+        self,
+        transport: asyncio.Transport,
+        head: RequestHead,
+        rest: bytes,
+        peer: str,
+        *,
+        uncount: Callable[[], None],
     ) -> None:
         """Serve a connection from now on, beginning with what was read of it."""
         server = self._runner.server
         assert server is not None
-        protocol = server()
+        protocol = _Counted(server(), uncount)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         protocol.data_received(head.raw + rest)
@@ -137,6 +143,33 @@ class RelayApi:
                 status=403,
             )
         return None
+
+
+class _Counted(asyncio.Protocol):
+    """A connection to the API, which counts as a visitor's until it is closed."""
+
+    def __init__(self, inner: asyncio.Protocol, uncount: Callable[[], None]) -> None:
+        self._inner = inner
+        self._uncount = uncount
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._inner.connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._uncount()
+        self._inner.connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._inner.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return self._inner.eof_received()
+
+    def pause_writing(self) -> None:
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._inner.resume_writing()
 
 
 class _Metrics:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from websockets.http11 import Request
@@ -71,6 +72,7 @@ class Uplink(asyncio.Protocol):
         "_is_paused",
         "_owner",
         "_protocol",
+        "_uncount",
         "began_s",
         "heard_s",
         "host",
@@ -88,8 +90,11 @@ class Uplink(asyncio.Protocol):
         peer: str,
         scheme: str,
         host: str,
+        uncount: Callable[[], None],
     ) -> None:
         self._owner = owner
+        self._uncount = uncount
+        """Until its client is admitted, it counts as a visitor's connection."""
         self.transport = transport
         self.peer = peer
         self.scheme = scheme
@@ -145,6 +150,7 @@ class Uplink(asyncio.Protocol):
         self._owner.uplinks.discard(self)
         if self._greeting is not None:
             self._greeting.cancel()
+        self._uncount()
         self._detach()
 
     def pause_writing(self) -> None:
@@ -184,6 +190,7 @@ class Uplink(asyncio.Protocol):
             return
         if not self._carriage.is_open or self.transport.is_closing():
             return
+        self._uncount()
         self._carriage.bound(MAX_MESSAGE_BYTES)
         self._carriage.send(encode_frame(0, Kind.WELCOME, encode_json(welcome)))
         before, session.socket = session.socket, self

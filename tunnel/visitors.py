@@ -48,10 +48,19 @@ _OWN_PREFIX = b"/_qemu/"
 
 
 class HandOver(Protocol):
-    """Takes a connection over, with what has been read of it."""
+    """Takes a connection over, with what has been read of it.
+
+    The connection counts as a visitor's until ``uncount`` is called.
+    """
 
     def __call__(
-        self, transport: asyncio.Transport, head: RequestHead, rest: bytes, peer: str
+        self,
+        transport: asyncio.Transport,
+        head: RequestHead,
+        rest: bytes,
+        peer: str,
+        *,
+        uncount: Callable[[], None],
     ) -> None: ...
 
 
@@ -71,7 +80,10 @@ class Public:
     """The proxies whose word is taken."""
     is_secure: bool
     visitors: set[Visitor] = field(default_factory=set)
+    connections: int = 0
+    """Of visitors, and of those who were handed over and still count …"""
     by_address: dict[str, int] = field(default_factory=dict)
+    """… and how many of them each address has."""
     is_draining: bool = False
     emptied: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever the last visitor has gone."""
@@ -83,6 +95,7 @@ class Visitor(asyncio.Protocol):
     __slots__ = (
         "_buffer",
         "_deadline_s",
+        "_is_counted",
         "_is_lingering",
         "_is_next_asked",
         "_passage",
@@ -106,6 +119,7 @@ class Visitor(asyncio.Protocol):
         """How many bytes of answers waited for the visitor when last looked at."""
         self._passage: Passage | None = None
         self._deadline_s = 0.0
+        self._is_counted = False
         self._rate_bytes = 0
         self._rate_since_s = 0.0
         self._is_lingering = False
@@ -125,11 +139,13 @@ class Visitor(asyncio.Protocol):
         transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
         count = public.by_address.get(self.peer, 0) + 1
         public.by_address[self.peer] = count
+        public.connections += 1
+        self._is_counted = True
         public.visitors.add(self)
         self._deadline_s = public.now_s() + public.settings.head_s
         settings = public.settings
         if (
-            len(public.visitors) > settings.max_connections
+            public.connections > settings.max_connections
             or count > settings.max_connections_per_address
         ):
             self.refuse(
@@ -138,6 +154,7 @@ class Visitor(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave()
+        self._uncount()
         passage, self._passage = self._passage, None
         if passage is not None:
             passage.visitor_gone()
@@ -146,13 +163,19 @@ class Visitor(asyncio.Protocol):
         public = self._public
         if self in public.visitors:
             public.visitors.discard(self)
+            if not public.visitors:
+                public.emptied.set()
+
+    def _uncount(self) -> None:
+        public = self._public
+        if self._is_counted:
+            self._is_counted = False
+            public.connections -= 1
             count = public.by_address[self.peer] - 1
             if count:
                 public.by_address[self.peer] = count
             else:
                 del public.by_address[self.peer]
-            if not public.visitors:
-                public.emptied.set()
 
     def data_received(self, data: bytes) -> None:
         passage = self._passage
@@ -259,7 +282,7 @@ class Visitor(asyncio.Protocol):
 
     def _hand_over(self, become: HandOver, head: RequestHead) -> None:
         self._leave()
-        become(self.transport, head, self._buffer, self.peer)
+        become(self.transport, head, self._buffer, self.peer, uncount=self._uncount)
 
     def request_read(self, rest: bytes) -> None:
         """The request's body is whole; ``rest`` belongs to the next one."""

@@ -386,6 +386,36 @@ async def test_too_many_connections_in_all_are_refused():
         assert (await third.answer()).status == 503
 
 
-async def test_a_link_doesnt_count_as_a_visitor():
+async def test_a_tunnels_link_doesnt_count_as_a_visitor():
     async with an_app() as app, a_public(app, relay={"max_connections": 1}) as public:
+        assert (await public.ask(request())).body == b"ok"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        request(first=b"GET /_qemu/health HTTP/1.1", host=b"localhost"),
+        request(
+            b"Connection: Upgrade",
+            b"Upgrade: websocket",
+            b"Sec-WebSocket-Version: 13",
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+            first=b"GET /_qemu/link HTTP/1.1",
+        ),
+    ],
+    ids=["the API", "a link without a HELLO"],
+)
+async def test_what_the_relay_answers_itself_counts_as_a_visitor(head):
+    relay = {"max_connections": 2, "max_connections_per_address": 1}
+
+    async with an_app() as app, a_public(app, relay=relay) as public:
+        first = await public.visit()
+        await first.send(head)
+        assert b" 503 " not in await first.head()
+        second = await public.visit()
+        assert (await second.answer()).status == 503
+        second.close()
+        first.close()
+        await until(lambda: public.relay._public.connections == 0)
+
         assert (await public.ask(request())).body == b"ok"
