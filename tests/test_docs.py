@@ -5,6 +5,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import jwt
 import pytest
 
 from emulator import errors
@@ -15,6 +16,10 @@ from emulator.core.limits import PROFILES
 from emulator.core.model import State
 from emulator.settings import Settings
 from emulator.web.routes import LOCAL_ROUTES
+from tunnel import Relay
+from tunnel.relay_api import Metrics, RelayApi
+from tunnel.tokens import make_token
+from tunnel.wire import LINK_PATH
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -141,6 +146,45 @@ def test_every_local_path_has_its_heading():
     headings = re.findall(r"^## ([A-Z]+ /_qemu/.*)$", page, re.M)
 
     assert headings == [f"{method} {path}" for method, path, _ in LOCAL_ROUTES]
+
+
+def test_every_path_of_a_relay_has_its_heading():
+    page = (REFERENCE / "relay-api.md").read_text()
+    headings = re.findall(r"^## ([A-Z]+ /_qemu/.*)$", page, re.M)
+    routes = [
+        f"{route.method} {route.resource.canonical}"
+        for route in RelayApi(Relay()).app.router.routes()
+        if route.method != "HEAD"
+    ]
+
+    assert headings == [*routes, f"GET {LINK_PATH.decode()}"]
+
+
+def test_every_metric_of_a_relay_has_its_row():
+    described = rows("relay-api.md")
+
+    for metric in Metrics(Relay()).collect():
+        name = metric.name + ("_total" if metric.type == "counter" else "")
+        assert described[name][1] == metric.type
+
+
+def test_every_claim_of_a_token_has_its_row():
+    described = rows("relay-api.md")
+    token = make_token(
+        b"0123456789abcdef",
+        names=["a"],
+        paths=["/a"],
+        rate=1,
+        max_tunnels=1,
+        subject="a",
+        is_admin=True,
+        issued_s=1,
+        expires_s=2,
+        jti="a",
+    )
+    claims = jwt.decode(token, options={"verify_signature": False})
+
+    assert claims.keys() - {"iat"} <= described.keys()
 
 
 def test_every_deviation_has_a_test_of_its_name():

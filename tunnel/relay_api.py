@@ -21,7 +21,7 @@ from tunnel.wire import CLOSE_REFUSED, ResetCode
 if TYPE_CHECKING:
     from tunnel.relay import Relay
 
-__all__ = ["RelayApi"]
+__all__ = ["Metrics", "RelayApi"]
 
 _MAX_BODY_BYTES = 4096
 
@@ -31,7 +31,7 @@ class RelayApi:
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
-        app = web.Application(client_max_size=_MAX_BODY_BYTES)
+        self.app = app = web.Application(client_max_size=_MAX_BODY_BYTES)
         app.router.add_get("/_qemu/health", self._health)
         app.router.add_get("/_qemu/metrics", self._metrics)
         app.router.add_get("/_qemu/tunnels", self._tunnels)
@@ -81,7 +81,7 @@ class RelayApi:
                 status=501,
             )
         registry = CollectorRegistry()
-        registry.register(_Metrics(self._relay))
+        registry.register(Metrics(self._relay))
         return web.Response(
             body=generate_latest(registry),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
@@ -172,7 +172,7 @@ class _Counted(asyncio.Protocol):
         self._inner.resume_writing()
 
 
-class _Metrics:
+class Metrics:
     """What Prometheus collects: read when it asks."""
 
     def __init__(self, relay: Relay) -> None:

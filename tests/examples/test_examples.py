@@ -152,15 +152,24 @@ def commands(*words: str) -> Iterator[list[str]]:
                 yield shlex.split(line)
 
 
-FILES = {"python": "py", "js": "mjs", "sh": "sh", "yaml": "yml"}
+FILES = {
+    "python": "*.py",
+    "js": "*.mjs",
+    "sh": "*.sh",
+    "yaml": "*.yml",
+    "nginx": "*.nginx.conf",
+    "caddyfile": "*.Caddyfile",
+    "dockerfile": "*.Dockerfile",
+    "ini": "qemu-relay.s*",
+}
 
 
-@pytest.mark.parametrize(("language", "suffix"), FILES.items())
-def test_code_blocks_and_the_files_here_are_the_same(language, suffix):
+@pytest.mark.parametrize(("language", "pattern"), FILES.items())
+def test_code_blocks_and_the_files_here_are_the_same(language, pattern):
     files = {
         path.read_text()
-        for path in HERE.glob(f"*.{suffix}")
-        if path.name != Path(__file__).name
+        for path in HERE.glob(pattern)
+        if not path.name.startswith("test_")
     }
 
     assert set(code_blocks(language)) == files
@@ -423,6 +432,7 @@ PYTEST_EXAMPLES = {
     "with_fastapi.py": 6,
     "with_flask.py": 3,
     "with_django.py": 3,
+    "with_relay.py": 1,
     "without_pytest.py": 1,
 }
 """Examples that are tests, and how many."""
