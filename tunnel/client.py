@@ -33,6 +33,7 @@ from tunnel.link import Link, Stream
 from tunnel.local import LocalServer
 from tunnel.settings import TunnelSettings
 from tunnel.wire import (
+    CLOSE_BAD_FRAME,
     CLOSE_REFUSED,
     CLOSE_REPLACED,
     PROTOCOL_VERSION,
@@ -166,30 +167,47 @@ class Tunnel:
         """Connect, and connect again. Raises ``RelayRefused``."""
         assert self._first is not None
         times = self.settings.link
+        loop = asyncio.get_running_loop()
         wait_s = times.first_wait_s
+        is_steady = True
         try:
             while True:
+                began_s = loop.time()
                 try:
                     downlink = await self._connect()
                 except RelayUnreachable as error:
-                    chance = int.from_bytes(self._token_bytes(2)) / 0xFFFF
-                    pause_s = wait_s * (0.5 + chance / 2)
+                    pause_s = self._with_jitter(wait_s)
                     wait_s = min(wait_s * 2, times.longest_wait_s)
                     self._tell(Trying(error.reason, pause_s))
                     await self._pause(pause_s)
                     continue
-                wait_s = times.first_wait_s
                 if not self._first.done():
                     self._first.set_result(None)
                 code, reason = await downlink.lost
                 if code in (CLOSE_REFUSED, CLOSE_REPLACED):
                     raise RelayRefused(reason)
-                self._tell(Lost(code, reason, 0.0))
+                # At once, unless the link before this one didn't last either.
+                pause_s = 0.0
+                if loop.time() - began_s >= times.longest_wait_s:
+                    is_steady, wait_s = True, times.first_wait_s
+                elif is_steady:
+                    is_steady = False
+                else:
+                    pause_s = self._with_jitter(wait_s)
+                    wait_s = min(wait_s * 2, times.longest_wait_s)
+                self._tell(Lost(code, reason, pause_s))
+                if pause_s:
+                    await self._pause(pause_s)
         except RelayRefused as error:
             if not self._first.done():
                 self._first.set_exception(error)
                 return
             raise
+
+    def _with_jitter(self, wait_s: float) -> float:
+        """Return half a wait to a whole one: not all tunnels come at once."""
+        chance = int.from_bytes(self._token_bytes(2)) / 0xFFFF
+        return wait_s * (0.5 + chance / 2)
 
     async def _pause(self, pause_s: float) -> None:
         self._wake.clear()
@@ -226,10 +244,10 @@ class Tunnel:
             self.url = str(welcome["url"])
             seen = int(welcome["seen"])
             is_resumed = bool(welcome["resumed"])
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             downlink.abort()
             raise RelayUnreachable(
-                self.settings.relay, f"its WELCOME lacks {error}"
+                self.settings.relay, f"its WELCOME can't be read: {error}"
             ) from error
         if link is None or not is_resumed:
             if link is not None:
@@ -317,7 +335,10 @@ class Tunnel:
             self.url,
             _wall_ms(),
         )
-        call = Call(self._calls, stream, head, flags, exchange)
+        try:
+            call = Call(self._calls, stream, head, flags, exchange)
+        except ValueError as error:
+            raise WireError(CLOSE_BAD_FRAME, "an OPEN frame without a head") from error
         stream.sink = call
         call.begin(body, is_last=is_last, url=self.url)
 

@@ -27,6 +27,7 @@ from tunnel.wire import (
     CLOSE_REFUSED,
     CLOSE_REPLACED,
     CLOSE_SILENT,
+    HEADER_BYTES,
     LINK_PATH,
     MAX_HELLO_BYTES,
     MAX_MESSAGE_BYTES,
@@ -141,8 +142,11 @@ class Downlink(asyncio.Protocol):
         """Carry a session's messages from now on."""
         self._link = link
         early, self._early = self._early, []
-        for message in early:
-            self._take_in(message)
+        try:
+            for message in early:
+                self._take_in(message)
+        except WireError as error:
+            self.close(error.code, error.reason)
         self.flush_soon()
 
     def flush_soon(self) -> None:
@@ -217,7 +221,7 @@ class Downlink(asyncio.Protocol):
 
     def _take_in(self, message: bytes) -> None:
         if self._link is not None:
-            if message[8] & 0x7F == Kind.GOAWAY:
+            if len(message) >= HEADER_BYTES and message[8] == Kind.GOAWAY:
                 self._on_goodbye(str(self._told(message).get("why", "")))
             else:
                 self._link.receive(message)

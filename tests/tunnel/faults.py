@@ -69,10 +69,8 @@ class Wire:
 
     async def stop(self):
         self.down()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.sleep(0)
+        self.go_on()
+        await asyncio.gather(*self._tasks)
 
     async def _join(self, reader, writer):
         task = asyncio.current_task()
