@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 HERE = Path(__file__).resolve().parent
@@ -117,10 +118,15 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def health(self) -> dict[str, Any]:
+        """Return what it says of itself."""
+        with urlopen(f"{self.url}/_qemu/health", timeout=_PATIENCE_S) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+
     def pending(self) -> int:
         """Return how many messages it says are pending."""
-        with urlopen(f"{self.url}/_qemu/health", timeout=_PATIENCE_S) as answer:
-            return int(json.load(answer)["pending"])
+        return int(self.health()["pending"])
 
     def status_kib(self, name: str) -> int:
         """Return a memory figure of ``/proc``, such as ``VmRSS``, in KiB."""
@@ -144,10 +150,13 @@ class Server:
 
 
 @contextmanager
-def running(kind: Kind, *, gc_report: Path | None = None) -> Iterator[Server]:
+def running(
+    kind: Kind, *, gc_report: Path | None = None, task_report: Path | None = None
+) -> Iterator[Server]:
     """Run a server on its core until the block ends. It is ready when the block begins.
 
-    With ``gc_report`` it writes the longest pause of its garbage collector there.
+    With ``gc_report`` it writes the longest pause of its garbage collector there; with
+    ``task_report``, at each SIGUSR1, how many tasks it has. Not both.
     """
     port = free_port()
     command = [part.format(port=port) for part in kind.command]
@@ -160,6 +169,9 @@ def running(kind: Kind, *, gc_report: Path | None = None) -> Iterator[Server]:
     if gc_report is not None:
         environment["PYTHONPATH"] = f"{HERE / 'gc_watch'}:{ROOT}"
         environment["GC_REPORT"] = str(gc_report)
+    elif task_report is not None:
+        environment["PYTHONPATH"] = f"{HERE / 'task_watch'}:{ROOT}"
+        environment["TASK_REPORT"] = str(task_report)
     process = _start(command, environment, core=cores()[0])
     server = Server(process, port)
     try:
