@@ -25,8 +25,15 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "emulator" / "core"
 TESTS = ROOT / "tests" / "core"
-TUNNEL = ("carriage", "flow", "http*", "leases", "link", "wire")
-"""What relay and tunnel client are built on; ``*``: all whose names begin so."""
+TUNNEL = (
+    *("carriage", "flow", "http*", "leases", "link", "wire"),
+    *("access", "basic_auth", "bounds", "forwarded", "grant", "keys", "names"),
+    *("networks", "paths", "policy", "rate", "tokens"),
+    *("exchange*", "inspector", "replay_request"),
+)
+"""What relay and tunnel client are built on, who may come in, and what is kept of it;
+``*``: all whose names begin so.
+"""
 
 _IN_TUNNEL = "tunnel/"
 

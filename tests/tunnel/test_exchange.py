@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tunnel.exchanges import ANSWER, PUBLIC, T0, a_head, an_exchange
-from tunnel.exchange import Verdict
+from tunnel.exchange import OVERHEAD_BYTES, Verdict
 from tunnel.inspector import Inspector
 
 # Heads
@@ -16,6 +16,12 @@ def test_method_and_target_are_those_of_the_request_line():
 
     assert exchange.method == "PUT"
     assert exchange.target == "/a%28b;c?d=%zz&e=http://f/"
+
+
+def test_where_a_request_came_from_and_how_is_the_relays_word():
+    exchange = an_exchange()
+
+    assert (exchange.peer, exchange.scheme) == ("203.0.113.9", "https")
 
 
 def test_the_url_is_the_public_one():
@@ -150,6 +156,61 @@ def test_pieces_handed_in_are_never_changed():
 
     assert first == b"one"
     assert exchange.request_body == b"onetwo"
+
+
+def part_of_the_request(exchange):
+    exchange.request_data(b"x" * 500)
+
+
+def part_of_the_answer(exchange):
+    exchange.answer_data(b"x" * 500)
+
+
+def head_of_the_answer(exchange):
+    exchange.answer_head(b"HTTP/1.1 200 OK\r\nX: %b\r\n\r\n" % (b"x" * 500))
+
+
+@pytest.mark.parametrize(
+    "grow", [part_of_the_request, part_of_the_answer, head_of_the_answer]
+)
+def test_whatever_is_kept_takes_the_room_of_the_oldest(grow):
+    room = 2 * (OVERHEAD_BYTES + len(a_head())) + 499
+    inspector = Inspector(max_bytes=room, max_body_bytes=600)
+    older, newer = (
+        inspector.begin(b"::1", b"http", a_head(), PUBLIC, T0) for _ in range(2)
+    )
+
+    grow(newer)
+
+    assert (older.is_kept, newer.is_kept) == (False, True)
+    assert inspector.kept_bytes == newer.kept_bytes <= room
+
+
+def test_an_exchange_that_is_let_go_keeps_nothing_more_of_what_still_comes():
+    inspector = Inspector(max_exchanges=1)
+    exchange = inspector.begin(b"::1", b"http", a_head(), PUBLIC, T0)
+    exchange.request_data(b"one")
+    inspector.begin(b"::1", b"http", a_head(), PUBLIC, T0)
+    before = inspector.kept_bytes
+
+    exchange.request_data(b"two")
+    exchange.answer_head(ANSWER)
+    exchange.answer_data(b"ok")
+
+    assert (exchange.request_body, exchange.answer_body) == (b"", b"")
+    assert (exchange.request_bytes, exchange.answer_bytes) == (6, 2)
+    assert exchange.status == 200
+    assert inspector.kept_bytes == before
+
+
+def test_an_exchange_that_has_ended_stays_whole_for_whoever_holds_it():
+    inspector = Inspector(max_exchanges=1)
+    exchange = an_exchange(inspector=inspector)
+
+    inspector.begin(b"::1", b"http", a_head(), PUBLIC, T0)
+
+    assert not exchange.is_kept
+    assert (exchange.request_body, exchange.answer_body) == (b"hi", b"ok")
 
 
 # Times and ends
