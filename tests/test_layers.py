@@ -216,7 +216,7 @@ RELAY = (
 
 CLIENT = (
     *("tunnel.call", "tunnel.client", "tunnel.downlink", "tunnel.inspector_api"),
-    *("tunnel.local", "tunnel.recording", "tunnel.replay"),
+    *("tunnel.local", "tunnel.reasons", "tunnel.recording", "tunnel.replay"),
 )
 
 LIBRARIES = {

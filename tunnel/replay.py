@@ -25,6 +25,7 @@ from tunnel.http import (
     parse_response_head,
 )
 from tunnel.inspector import Inspector
+from tunnel.reasons import reason_of
 from tunnel.record import record_of
 from tunnel.replay_request import NO_EDITS, Edits, ReplayRefused, Signer, build_request
 
@@ -83,7 +84,8 @@ async def send(request: bytes, to: str, *, method: str) -> Answer:
             host, port, ssl=_tls(host) if secure else None, limit=_PIECE_BYTES
         )
     except OSError as error:
-        raise ReplayFailed(to, f"{error}; is your app running?") from error
+        reason = f"{reason_of(error)}; is your app running?"
+        raise ReplayFailed(to, reason) from error
     try:
         writer.write(request)
         # Not drained: an app may answer before it has read all, and then no more.

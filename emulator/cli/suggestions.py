@@ -17,6 +17,7 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
     from difflib import get_close_matches
 
     near = get_close_matches(name, known, n=1, cutoff=_NEAR)
+    near = near or [each for each in known if each.startswith(f"{name}-")]
     if near:
         return f"did you mean {near[0]!r}?"
     return f"there are {', '.join(known)}" if len(known) <= _FEW else ""

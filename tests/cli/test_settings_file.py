@@ -27,6 +27,7 @@ def chosen(*args):
     [
         ("\nprot = 1", "prot (from qemu.toml, line 2): unknown key; did you"),
         ("prot = 1", "did you mean 'port'?"),
+        ("tunnel.token = 'x'", "did you mean 'token-file'?"),
         ("start_time = 1", "did you mean 'start-time'?"),
         ("[console]\nx = 1", "console (from qemu.toml, line 1): unknown key"),
         ("port = 'x'", "port (from qemu.toml, line 1): must be an integer"),
