@@ -86,18 +86,22 @@ class TrustedProxies:
         self._trusted: dict[str, bool] = {}
         self._origins: dict[tuple[str, tuple[tuple[bytes, bytes], ...]], Origin] = {}
 
+    def trusts(self, peer: str) -> bool:
+        """Say whether a connection's other end is one of them."""
+        is_trusted = self._trusted.get(peer)
+        if is_trusted is None:
+            address = parse_address(peer)
+            is_trusted = address is not None and is_within(address, self.networks)
+            _remember(self._trusted, peer, is_trusted)
+        return is_trusted
+
     def origin(self, head: bytes, peer: str) -> Origin:
         """Say where a request comes from, as ``forwarded`` does.
 
         ``head`` is as it arrived and has been found valid; ``peer`` the connection's
         other end.
         """
-        is_trusted = self._trusted.get(peer)
-        if is_trusted is None:
-            address = parse_address(peer)
-            is_trusted = address is not None and is_within(address, self.networks)
-            _remember(self._trusted, peer, is_trusted)
-        if not is_trusted:
+        if not self.trusts(peer):
             return Origin(peer)
 
         fields = tuple(_FIELDS.findall(head))

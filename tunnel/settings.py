@@ -81,7 +81,7 @@ class RelaySettings:
     """Visitors' connections, in all …"""
 
     max_connections_per_address: int = 1_000
-    """… and from one address."""
+    """… and from one address, unless it is a trusted proxy's."""
 
     max_tunnels: int = 10_000
 

@@ -147,6 +147,8 @@ class Visitor(asyncio.Protocol):
         if (
             public.connections > settings.max_connections
             or count > settings.max_connections_per_address
+            # A proxy of ours has everybody's connections.
+            and not (public.trusted is not None and public.trusted.trusts(self.peer))
         ):
             self.refuse(
                 503, b"relay", "the relay has too many connections", retry_after_s=5

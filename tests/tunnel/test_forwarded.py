@@ -288,6 +288,17 @@ def test_a_head_is_searched_for_what_proxies_say():
     assert proxies.origin(a_head(), PROXY) == Origin(PROXY)
 
 
+def test_a_proxy_is_known_by_its_address():
+    proxies = TrustedProxies(OURS)
+
+    assert [proxies.trusts(peer) for peer in (PROXY, PROXY, "203.0.113.9", "")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
 def test_only_whole_field_names_count():
     head = a_head(
         "X-X-Forwarded-For: 1.1.1.1",

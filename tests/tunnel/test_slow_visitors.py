@@ -376,6 +376,15 @@ async def test_one_address_that_has_too_many_doesnt_keep_another_one_out():
         assert other.body == b"ok"
 
 
+async def test_a_trusted_proxy_has_everybodys_connections():
+    relay = {"max_connections_per_address": 1, "trusted_proxies": ("127.0.0.1",)}
+
+    async with an_app() as app, a_public(app, relay=relay) as public:
+        await public.visit()
+
+        assert (await public.ask(request())).body == b"ok"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs all of 127.0.0.0/8")
 async def test_too_many_connections_in_all_are_refused():
     async with an_app() as app, a_public(app, relay={"max_connections": 2}) as public:
