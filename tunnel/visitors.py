@@ -143,16 +143,20 @@ class Visitor(asyncio.Protocol):
         self._is_counted = True
         public.visitors.add(self)
         self._deadline_s = public.now_s() + public.settings.head_s
-        settings = public.settings
-        if (
-            public.connections > settings.max_connections
-            or count > settings.max_connections_per_address
-            # A proxy of ours has everybody's connections.
-            and not (public.trusted is not None and public.trusted.trusts(self.peer))
-        ):
+        if self._is_one_too_many(count):
             self.refuse(
                 503, b"relay", "the relay has too many connections", retry_after_s=5
             )
+
+    def _is_one_too_many(self, count: int) -> bool:
+        """Whether its address, which has so many, or all visitors have too many."""
+        public, settings = self._public, self._public.settings
+        if public.connections > settings.max_connections:
+            return True
+        if count <= settings.max_connections_per_address:
+            return False
+        # A proxy of ours has everybody's connections.
+        return public.trusted is None or not public.trusted.trusts(self.peer)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave()
