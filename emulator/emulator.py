@@ -49,6 +49,19 @@ _MAX_HEADERS = 1_000
 
 _BACKLOG = 1_024
 
+_ACCEPTED_AT_ONCE = 16
+"""New connections in one turn of the event loop.
+
+Without a descriptor left, asyncio fails, and says so, as often; a second later again.
+"""
+
+_IDLE_S = 120.0
+"""How long a connection may take to its next request's whole head.
+
+Longer than clients keep theirs for the next call: one that is closed just as a call
+goes out is a failed call.
+"""
+
 _PORT_TRIES = 20
 
 
@@ -149,10 +162,20 @@ class Emulator:
         self._port = sockets[0].getsockname()[1]
         try:
             self._open_journal()
-        except JournalError:
+            await self._serve(sockets)
+            for engine in self.tenants.engines:
+                engine.recover()
+                engine.start()
+        except BaseException:
+            if self._runner is not None:
+                await self.stop(drain_s=0)
+            elif self._journal is not None:
+                self._journal.close()
             for listener in sockets:
                 listener.close()
             raise
+
+    async def _serve(self, sockets: list[socket.socket]) -> None:
         server = build_server(
             self.tenants,
             self.settings,
@@ -165,14 +188,14 @@ class Emulator:
             max_line_size=_MAX_HEADER_BYTES,
             max_field_size=_MAX_HEADER_BYTES,
             max_headers=_MAX_HEADERS,
+            keepalive_timeout=_IDLE_S,
         )
         self._runner = web.ServerRunner(server, shutdown_timeout=1.0)
         await self._runner.setup()
         for listener in sockets:
-            await web.SockSite(self._runner, listener, backlog=_BACKLOG).start()
-        for engine in self.tenants.engines:
-            engine.recover()
-            engine.start()
+            site = web.SockSite(self._runner, listener, backlog=_ACCEPTED_AT_ONCE)
+            await site.start()
+            listener.listen(_BACKLOG)  # one number for both, to asyncio
 
     def _open_journal(self) -> None:
         if self._journal is None:
