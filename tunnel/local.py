@@ -15,6 +15,8 @@ from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from tunnel.reasons import reason_of
+
 __all__ = ["LocalConnection", "LocalServer", "Occupant"]
 
 _MAX_IDLE_S = 1.5
@@ -268,7 +270,7 @@ class LocalServer:
     def _reason(self, error: OSError) -> str:
         if isinstance(error, ConnectionRefusedError):
             return f"local refused: is anything on port {self.port}?"
-        return f"local can't be reached: {error.strerror or error}"
+        return f"local can't be reached: {reason_of(error)}"
 
     def _wait(self, occupant: Occupant, error: OSError) -> None:
         """Let a call wait until the server is back."""

@@ -4,6 +4,7 @@ What a visitor sees then: the answer in the end, a 502 that says what is wrong, 
 connection that breaks; never an answer that looks whole and isn't.
 """
 
+import asyncio
 import json
 import socket
 
@@ -143,6 +144,21 @@ async def test_a_server_that_was_never_there_is_told_at_once():
             b"local",
             f"local refused: is anything on port {port}?",
         )
+
+
+async def test_a_server_that_doesnt_speak_tls_is_told_to():
+    async def answer(reader, writer):
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    plain = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = plain.sockets[0].getsockname()[1]
+    settings = {"target": f"https://127.0.0.1:{port}"}
+    async with plain, an_app() as app, a_public(app, tunnel=settings) as public:
+        status, part, sentence = error_of(await public.ask(request()))
+
+    assert (status, part) == (502, b"local")
+    assert sentence.startswith("local can't be reached: no TLS with it (")
 
 
 async def test_requests_wait_for_a_server_that_starts_again_and_keep_their_order():
