@@ -8,15 +8,18 @@ from pathlib import Path
 import jwt
 import pytest
 
+import tunnel.errors
 from emulator import errors
+from emulator.cli import cli
 from emulator.cli.exit_codes import ExitCode
+from emulator.cli.file_keys import SECTIONS, name_of
 from emulator.cli.options import setting_options
 from emulator.core.lifecycle import MOVES
 from emulator.core.limits import PROFILES
 from emulator.core.model import State
 from emulator.settings import Settings
 from emulator.web.routes import LOCAL_ROUTES
-from tunnel import Relay
+from tunnel import Relay, RelaySettings, TunnelSettings
 from tunnel.relay_api import Metrics, RelayApi
 from tunnel.tokens import make_token
 from tunnel.wire import LINK_PATH
@@ -146,6 +149,43 @@ def test_every_local_path_has_its_heading():
     headings = re.findall(r"^## ([A-Z]+ /_qemu/.*)$", page, re.M)
 
     assert headings == [f"{method} {path}" for method, path, _ in LOCAL_ROUTES]
+
+
+def test_every_exception_of_the_tunnel_has_its_row():
+    described = rows("errors.md")
+
+    for name in tunnel.errors.__all__:
+        assert name in described
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_key_of_a_commands_table_names_default_option_and_variable(section):
+    described = rows("settings.md")
+    command = cli.get_command(cli.make_context("qemu", [section]), section)
+    params = {param.name: param for param in command.params}
+    kind = {"tunnel": TunnelSettings, "relay": RelaySettings}[section]
+
+    for key in SECTIONS[section]:
+        param = params[name_of(key)]
+        _, default, option, variable, field = described[f"{section}.{key}"]
+        shown = param.default if type(param.default) in (str, int, bool) else ""
+        assert default.strip("`") == str(shown).lower()
+        assert option.strip("`") in (*param.opts, "the argument")
+        assert variable.strip("`") == (param.envvar or "")
+        assert field.strip("`") in ("", *kind.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("kind", [TunnelSettings, RelaySettings])
+def test_every_setting_of_the_tunnel_is_described(kind):
+    page = (REFERENCE / "settings.md").read_text()
+    described = rows("settings.md")
+    by_key = {row[4].strip("`") for row in described.values() if len(row) == 5}
+
+    for setting in fields(kind):
+        name = f"{kind.__name__}.{setting.name}"
+        assert setting.name in by_key or f"`{name}`" in page
+        if name in described:
+            assert described[name][1] == f"`{setting.default!r}`"
 
 
 def test_every_path_of_a_relay_has_its_heading():
