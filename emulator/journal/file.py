@@ -17,7 +17,7 @@ from typing import Any
 
 from emulator.engine.persistence import Horizon, Saved
 from emulator.errors import JournalCorrupt, JournalError, JournalTooNew
-from emulator.journal import schema
+from emulator.journal import schema, wal
 from emulator.journal.group import Counter, Group, Numbers, fact
 from emulator.journal.loading import Loading
 from emulator.journal.lock import Lock
@@ -63,6 +63,8 @@ class JournalFile:
         self.counter = Counter()
         self.run = 0
         """How often the file had been opened before."""
+        self.is_cut = False
+        """Whether the end of what was written is missing."""
 
     def open(self, url: str) -> None:
         """Lock the file for who serves at ``url``, check it, make it if there is none.
@@ -74,14 +76,24 @@ class JournalFile:
             raise JournalError(self.path, f"can't be opened: it is {what}")
         self._lock.acquire(url)
         try:
+            left = self._left()
             self._connect()
-            self._prepare()
+            self._prepare(left)
         except _DAMAGES as error:
             self._let_go()
             raise self._translated(error) from error
         except BaseException:
             self._let_go()
             raise
+
+    def _left(self) -> wal.Extent:
+        """Return what a killed process left in the write-ahead log."""
+        if not self._file.exists():
+            return wal.NOTHING  # it was removed, to begin anew
+        left = wal.left_extent(self._file)
+        if left.frames and not self._file.stat().st_size:
+            raise JournalCorrupt(self.path, "empty, and its write-ahead log isn't")
+        return left
 
     def _connect(self) -> None:
         try:
@@ -94,7 +106,7 @@ class JournalFile:
             self._file, timeout=_BUSY_S, isolation_level=None, cached_statements=256
         )
 
-    def _prepare(self) -> None:
+    def _prepare(self, left: wal.Extent) -> None:
         (application,) = self._row("PRAGMA application_id")
         (version,) = self._row("PRAGMA user_version")
         (tables,) = self._row("SELECT count(*) FROM sqlite_master")
@@ -109,6 +121,11 @@ class JournalFile:
             (verdict,) = self._row("PRAGMA quick_check(1)")
             if verdict != "ok":
                 raise JournalCorrupt(self.path, str(verdict).replace("\n", ": "))
+        found = wal.found_extent(self._file)
+        self.is_cut = found.frames < left.frames
+        if 0 < found.frames < left.taken_over:
+            # Its pages are older than those of the file.
+            raise JournalCorrupt(self.path, "its write-ahead log doesn't fit it")
         if is_new:
             self._create()  # not in the write-ahead log: the file says whose it is
         self._execute("PRAGMA journal_mode = WAL")

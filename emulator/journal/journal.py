@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from emulator.core import records
 from emulator.core.model import SigningKeys
@@ -76,10 +77,27 @@ class SqliteJournal(Journal):
         self._file.open(url)
         self._failure = None
         try:
+            if self._file.is_cut:
+                self._tell_of_loss()
             self._numbers = {user: self._file.user(user) for user in self._horizons}
+        except JournalError:
+            self._file.close(None)
+            raise
         except WriteError as error:
             self._file.close(None)
             raise JournalError(self.path, f"can't be used: {error.reason}") from error
+
+    def _tell_of_loss(self) -> None:
+        last_ms = self.last_instant_ms()
+        lost = "all that was written"
+        if last_ms:
+            last = datetime.fromtimestamp(last_ms / 1000, UTC)
+            lost = f"what was written after {last.isoformat(timespec='milliseconds')}"
+        logger.warning(
+            "%s: the end of its write-ahead log is damaged or missing: %s is lost",
+            self.path,
+            lost,
+        )
 
     @property
     def run(self) -> int:

@@ -117,7 +117,7 @@ class Story:
         self._client.down()
         self._inspector.down()
         errors = (self._folder / "stderr.txt").read_text()
-        if re.search(r"^(error|Error|Traceback)", errors, re.MULTILINE):
+        if re.search(r"^(error|Error|Traceback)|is lost", errors, re.MULTILINE):
             self.books.complain(f"run {len(self.runs) - 1} said: {errors}")
         if exit_code != (0 if number == signal.SIGTERM else -signal.SIGKILL):
             self.books.complain(f"run {len(self.runs) - 1} ended with {exit_code}")
