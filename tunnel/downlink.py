@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHandshake, InvalidStatus
+from websockets.protocol import OPEN
 from websockets.uri import parse_uri
 
 from tunnel.carriage import QUIET, Carriage
@@ -84,6 +85,8 @@ class Downlink(asyncio.Protocol):
         self.heard_s = self._loop.time()
         self._carriage: Carriage | None = None
         self._link: Link | None = None
+        self._head_end = b""
+        """The last bytes of the handshake's answer that have come."""
         self._early: list[bytes] = []
         self._is_paused = False
         self._flush_due = False
@@ -238,7 +241,15 @@ class Downlink(asyncio.Protocol):
 
     def _shake_hands(self, data: bytes) -> None:
         protocol = self._protocol
-        protocol.receive_data(data)
+        # What follows the head of the answer is the carriage's, unless it refuses.
+        seen = self._head_end + data
+        end = seen.find(b"\r\n\r\n")
+        head_bytes = len(data) if end < 0 else end + 4 - len(self._head_end)
+        self._head_end = seen[-3:]
+        protocol.receive_data(data[:head_bytes])
+        rest = data[head_bytes:]
+        if rest and protocol.state is not OPEN:
+            protocol.receive_data(rest)
         error = protocol.handshake_exc
         if error is not None:
             self._fail(_refusal(self._relay, error))
@@ -249,8 +260,8 @@ class Downlink(asyncio.Protocol):
         self._carriage = Carriage(protocol, self._transport.writelines)
         if not self._opened.done():
             self._opened.set_result(None)
-        # Anything behind the handshake is in the protocol already.
-        self._carry(self._carriage, b"")
+        if rest:
+            self._carry(self._carriage, rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lose(1006, "connection lost" if exc is None else str(exc))
