@@ -180,6 +180,10 @@ class TunnelSettings:
                     "target", "a path can't be added to requests: leave it out"
                 )
         _split("relay", self.relay, ("ws", "wss"))
+        if _place_of(self.local_url) == _place_of(self.relay):
+            raise SettingsRefused(
+                "target", "that is the relay itself: each request would come back"
+            )
 
     @property
     def local_url(self) -> str:
@@ -212,6 +216,15 @@ def _split(
 class _Parts:
     path: str
     query: str
+
+
+def _place_of(url: str) -> tuple[str, int]:
+    """Return host and port; one host for all that mean this machine."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme in ("https", "wss") else 80)
+    is_here = _is_loopback(host) or host.endswith(".localhost")
+    return "localhost" if is_here else host, port
 
 
 def _is_loopback(host: str) -> bool:
