@@ -348,6 +348,8 @@ def _tenants(
                 faults=faults,
                 grace_ms=settings.grace_ms,
                 max_log_entries=settings.max_log_entries,
+                max_dlq_entries=settings.max_dlq_entries,
+                max_pending_bytes=settings.max_pending_bytes,
                 journal=journal,
             ),
             user.token,

@@ -18,7 +18,8 @@
     │   ├── TooLarge                   .limit_bytes                     413
     │   ├── LimitExceeded              .headers                         429
     │   ├── NotSupported               .feature                         501
-    │   └── NotStored                  .path .reason                    503
+    │   ├── NotStored                  .path .reason                    503
+    │   └── Overloaded                 .limit_bytes .pending            503
     ├── NotIdle                        .waiting
     ├── SettingsError                  .setting .source .reason
     └── JournalError                   .path .reason
@@ -51,6 +52,7 @@ __all__ = [
     "NotIdle",
     "NotStored",
     "NotSupported",
+    "Overloaded",
     "QemuError",
     "QuotaExceeded",
     "RequestError",
@@ -287,6 +289,24 @@ class NotStored(RequestError):
         return (
             f"nothing was changed: {self.path} can't be written ({self.reason}); "
             "make room or make it writable, then try again"
+        )
+
+
+class Overloaded(RequestError):
+    """What still has to be delivered takes all the memory that it may."""
+
+    status = 503
+
+    def __init__(self, limit_bytes: int, pending: int) -> None:
+        super().__init__(limit_bytes, pending)
+        self.limit_bytes = limit_bytes
+        self.pending = pending
+
+    def __str__(self) -> str:
+        return (
+            f"{self.pending} messages are pending, and take all of max-pending-bytes, "
+            f"which is {self.limit_bytes}: let some be delivered, cancel some, "
+            "or set it higher"
         )
 
 

@@ -145,6 +145,12 @@ class Settings:
     max_log_entries: int = 200_000
     """How many log entries each user keeps; the oldest go first (LOG-11)."""
 
+    max_dlq_entries: int = 100_000
+    """How many entries the DLQ of each user keeps; the oldest go first."""
+
+    max_pending_bytes: int = 2_147_483_648
+    """How much memory each user's pending messages may take, about; 503 above it."""
+
     grace_ms: int = 60_000
     """How long a finished message can still be read (MSG-8)."""
 
@@ -185,6 +191,8 @@ class Settings:
         problem = None if self.llm_upstream is None else url_problem(self.llm_upstream)
         _check(problem is None, "llm_upstream", f"can't be called: {problem}")
         _check(self.max_log_entries >= 1, "max_log_entries", "must be at least 1")
+        _check(self.max_dlq_entries >= 1, "max_dlq_entries", "must be at least 1")
+        _check(self.max_pending_bytes >= 1, "max_pending_bytes", "must be at least 1")
         _check(self.grace_ms >= 0, "grace_ms", "must not be negative")
         _check(self.db != "", "db", "must not be empty")
         _check("\0" not in (self.db or ""), "db", "must be the path of a file")

@@ -12,7 +12,7 @@ import jwt
 from aiohttp import ClientResponse, ClientSession
 from yarl import URL as RawUrl
 
-from emulator.core.model import Outgoing
+from emulator.core.model import Outgoing, Responded
 from emulator.core.reroute import Route
 from emulator.emulator import Emulator
 from emulator.engine.clock import real_now_ms
@@ -66,9 +66,11 @@ class Caller:
 
 
 @asynccontextmanager
-async def a_caller(**changes) -> AsyncIterator[Caller]:
+async def a_caller(
+    transport: ScriptedTransport | None = None, **changes
+) -> AsyncIterator[Caller]:
     settings = Settings(port=0, clock="virtual", start_time_ms=T0, **changes)
-    transport = ScriptedTransport()
+    transport = transport or ScriptedTransport()
     async with Emulator(settings, transport=transport) as emulator:
         caller = Caller(emulator, transport.requests)
         try:
@@ -257,6 +259,33 @@ async def test_the_log_is_bounded_by_count():
         await caller.advance(until="idle")
 
         assert await caller.states() == ["ACTIVE", "DELIVERED"]
+
+
+async def test_the_dlq_is_bounded_by_count(caplog):
+    transport = ScriptedTransport([Responded(500)])
+    async with a_caller(transport=transport, max_dlq_entries=2) as caller:
+        for number in range(4):
+            await caller.publish(f"{URL}/{number}", Retries="0")
+        await caller.advance(until="idle")
+        dlq = await (await caller.call("GET", "/v2/dlq")).json()
+        health = await (await caller.call("GET", "/_qemu/health")).json()
+
+        assert [entry["url"][-1] for entry in dlq["messages"]] == ["2", "3"]
+        assert health["dropped"] == {"log": 0, "dlq": 2}
+    assert caplog.text.count("max-dlq-entries") == 1
+
+
+async def test_too_much_that_waits_answers_503():
+    async with a_caller(max_pending_bytes=1_000) as caller:
+        accepted = await caller.publish(Delay="1h")
+        refused = await caller.publish(Delay="1h")
+        await caller.advance(by="2h")
+        afterwards = await caller.publish(Delay="1h")
+
+        assert [each.status for each in (accepted, refused, afterwards)] == [
+            *(200, 503, 200),
+        ]
+        assert "max-pending-bytes" in (await refused.json())["error"]
 
 
 async def test_what_is_not_supported_yet_answers_501():

@@ -93,6 +93,8 @@ VALUES: dict[str, Kind] = {
     "allowed-origins": _TEXTS,
     "llm-upstream": _TEXT,
     "max-log-entries": _INTEGER,
+    "max-dlq-entries": _INTEGER,
+    "max-pending-bytes": _INTEGER,
     "grace-ms": _INTEGER,
     "db": _TEXT,
     "color": _TEXT,

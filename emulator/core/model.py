@@ -311,6 +311,15 @@ class Message(_Message):
         return unpack(self.header_names, self.header_values)
 
     @property
+    def size_bytes(self) -> int:
+        """How long is what its publisher may make as long as it likes."""
+        size_bytes = len(self.body) + len(self.url) + _characters(self.header_values)
+        for callback in (self.options.callback, self.options.failure_callback):
+            if callback is not None:
+                size_bytes += _characters(callback.header)
+        return size_bytes
+
+    @property
     def url_group_name(self) -> str | None:
         return self.origin.url_group_name
 
@@ -444,12 +453,12 @@ class LogEntry(NamedTuple):
     """On FAILED."""
 
     @property
-    def body_bytes(self) -> int:
-        """How long the bodies are that it shows: the message's, and the answer's."""
-        body_bytes = len(self.message.body)
+    def size_bytes(self) -> int:
+        """How long the message is, and the answer."""
+        size_bytes = self.message.size_bytes
         if self.outcome is None:
-            return body_bytes
-        return body_bytes + _answer_bytes(self.outcome)
+            return size_bytes
+        return size_bytes + _answer_bytes(self.outcome)
 
 
 class DlqEntry(NamedTuple):
@@ -466,13 +475,19 @@ class DlqEntry(NamedTuple):
     outcome: Outcome
 
     @property
-    def body_bytes(self) -> int:
-        """How long the bodies are that it shows: the message's, and the answer's."""
-        return len(self.message.body) + _answer_bytes(self.outcome)
+    def size_bytes(self) -> int:
+        """How long the message is, and the answer."""
+        return self.message.size_bytes + _answer_bytes(self.outcome)
 
 
 def _answer_bytes(outcome: Outcome) -> int:
-    return len(outcome.body) if isinstance(outcome, Responded) else 0
+    if not isinstance(outcome, Responded):
+        return 0
+    return len(outcome.body) + _characters(outcome.header)
+
+
+def _characters(texts: PackedValues) -> int:
+    return len(texts) if isinstance(texts, str) else sum(map(len, texts))
 
 
 class Deduplication(NamedTuple):

@@ -79,7 +79,7 @@ class Dlq:
         for entry in entries:
             if not query.is_beyond_cursor(entry) or not query.matches(entry):
                 continue
-            room_bytes -= entry.body_bytes
+            room_bytes -= entry.size_bytes
             if len(page) == query.count or (page and room_bytes < 0):
                 return page, page[-1].dlq_id
             page.append(entry)
@@ -97,7 +97,8 @@ class Dlq:
     ) -> Sequence[Receipt]:
         """Make a new message of each entry, and take it out (DLQ-33).
 
-        Raises ``QuotaExceeded`` if that made too many queues (QUE-19, LIM-7).
+        Raises ``QuotaExceeded`` if that made too many queues (QUE-19, LIM-7), and
+        ``Overloaded`` where the memory is used up.
         """
         now_ms = self._clock.now_ms()
         names = {entry.message.queue_name for entry in entries}
@@ -124,5 +125,6 @@ class Dlq:
                 )
             )
         if transitions:
+            self._store.check_room_for(transitions)
             self._commit(Transition.merge(transitions))
         return receipts

@@ -76,6 +76,8 @@ class Engine:
         faults: FaultScript,
         grace_ms: int,
         max_log_entries: int,
+        max_dlq_entries: int,
+        max_pending_bytes: int,
         journal: Journal = NO_JOURNAL,
     ) -> None:
         self.user = user
@@ -93,6 +95,8 @@ class Engine:
             limits=limits,
             grace_ms=grace_ms,
             max_log_entries=max_log_entries,
+            max_dlq_entries=max_dlq_entries,
+            max_pending_bytes=max_pending_bytes,
         )
         journal.attach(user, lambda: self._store.horizon(clock.now_ms()))
         delivery = Delivery(
@@ -168,8 +172,14 @@ class Engine:
             schedules_now=self._store.schedules,
             now_ms=now_ms,
         )
+        too_many: tuple[str, ...] = ()
+        if transition.dlq_added:
+            too_many = self._store.dlq_overflow(transition.dlq_added)
+            removed = (*transition.dlq_removed, *too_many)
+            transition = transition._replace(dlq_removed=removed)
         self._journal.append(self.user, transition)
         self._store.apply(transition, now_ms)
+        self._store.dlq_dropped.note(len(too_many))
         self._feed.emit(self.user, transition.log)
         self.scheduler.note(transition)
 
@@ -185,6 +195,21 @@ class Engine:
         """How many messages aren't final."""
         return self._store.pending
 
+    @property
+    def pending_bytes(self) -> int:
+        """About how much memory they take."""
+        return self._store.pending_bytes
+
+    @property
+    def log_dropped(self) -> int:
+        """How many log entries had to go for others since the start."""
+        return self._store.log_dropped.count
+
+    @property
+    def dlq_dropped(self) -> int:
+        """How many entries of the DLQ had to."""
+        return self._store.dlq_dropped.count
+
     def defaults_of(self, destination: Destination) -> HeaderMap:
         """Return the default headers for publishes to a destination (UGR-19)."""
         if destination.kind is not DestinationKind.URL_GROUP:
@@ -197,7 +222,8 @@ class Engine:
 
         There is a receipt for each endpoint of a URL group (PUB-33), resolved now
         (PUB-34). A duplicate makes no message (DED-1); of two equal publishes here the
-        second is one (BAT-6). Raises ``NotFound`` for an unknown group (PUB-9).
+        second is one (BAT-6). Raises ``NotFound`` for an unknown group (PUB-9), and
+        ``Overloaded`` where the memory is used up.
         """
         now_ms = self._clock.now_ms()
         self.queues.check_room_for(
@@ -231,6 +257,7 @@ class Engine:
             opened |= opened_here
             receipts.append(tuple(own))
         if transitions:
+            self._store.check_room_for(transitions)
             self._count_today(len(transitions), now_ms)
             self._commit(Transition.merge(transitions))
         return receipts
@@ -257,7 +284,7 @@ class Engine:
         now_ms = self._clock.now_ms()
         if publish.queue_name is not None:
             self.queues.check_room_for({publish.queue_name})
-        return Transition.merge(
+        produced = Transition.merge(
             [
                 lifecycle.accept(
                     publish,
@@ -269,6 +296,8 @@ class Engine:
                 for endpoint in self._endpoints_of(publish)
             ]
         )
+        self._store.check_room_for([produced])
+        return produced
 
     # Messages
 
@@ -327,7 +356,7 @@ class Engine:
         for sequence, entry in entries:
             if entry.time_ms < horizon_ms or not query.matches(entry):
                 continue
-            room_bytes -= entry.body_bytes
+            room_bytes -= entry.size_bytes
             if len(page) == query.count or (page and room_bytes < 0):
                 return page, last
             page.append(entry)

@@ -20,7 +20,7 @@ __all__ = ["Feed", "FeedItem", "Subscription"]
 _QUEUE_LENGTH = 20_000
 _KEPT = 5_000
 
-_MAX_BODY_BYTES = 1 << 26
+_MAX_BYTES = 1 << 26
 """Of what waits for one listener, and of what is kept."""
 
 
@@ -40,7 +40,7 @@ class Subscription:
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._items: deque[FeedItem] = deque()
-        self._body_bytes = 0
+        self._bytes = 0
         self._dropped = 0
         self._arrived = asyncio.Event()
         self._is_closed = False
@@ -67,7 +67,7 @@ class Subscription:
             await self._arrived.wait()
         items = list(self._items)
         self._items.clear()
-        self._body_bytes = 0
+        self._bytes = 0
         return items
 
     def take_dropped(self) -> int:
@@ -83,11 +83,11 @@ class Subscription:
 
     def put(self, item: FeedItem) -> None:
         """Take an item in; drop the oldest if there is no room."""
-        self._body_bytes += item.entry.body_bytes
+        self._bytes += item.entry.size_bytes
         while self._items and (
-            len(self._items) >= _QUEUE_LENGTH or self._body_bytes > _MAX_BODY_BYTES
+            len(self._items) >= _QUEUE_LENGTH or self._bytes > _MAX_BYTES
         ):
-            self._body_bytes -= self._items.popleft().entry.body_bytes
+            self._bytes -= self._items.popleft().entry.size_bytes
             self._dropped += 1
         self._items.append(item)
         self._arrived.set()
@@ -103,7 +103,7 @@ class Feed:
     def __init__(self) -> None:
         self._subscriptions: set[Subscription] = set()
         self._kept: deque[FeedItem] = deque()
-        self._kept_body_bytes = 0
+        self._kept_bytes = 0
         self._next = 1
 
     def emit(self, user: str, entries: Iterable[LogEntry]) -> None:
@@ -116,11 +116,11 @@ class Feed:
                 subscription.put(item)
 
     def _keep(self, item: FeedItem) -> None:
-        self._kept_body_bytes += item.entry.body_bytes
+        self._kept_bytes += item.entry.size_bytes
         while self._kept and (
-            len(self._kept) >= _KEPT or self._kept_body_bytes > _MAX_BODY_BYTES
+            len(self._kept) >= _KEPT or self._kept_bytes > _MAX_BYTES
         ):
-            self._kept_body_bytes -= self._kept.popleft().entry.body_bytes
+            self._kept_bytes -= self._kept.popleft().entry.size_bytes
         self._kept.append(item)
 
     def subscribe(self, after: int | None = None) -> Subscription:
@@ -147,7 +147,7 @@ class Feed:
     def forget(self) -> None:
         """Keep nothing of what was announced. Whoever listens has it already."""
         self._kept.clear()
-        self._kept_body_bytes = 0
+        self._kept_bytes = 0
 
     def remove(self, subscription: Subscription) -> None:
         """Announce nothing more to a listener."""

@@ -1,6 +1,6 @@
 """The log of one user: every change of every message's state, in order.
 
-Bounded by count, by age, and by the length of the bodies; the oldest go first
+Bounded by count, by age, and by how long messages and answers are; the oldest go first
 (LOG-11). An entry's sequence number never changes, so a cursor made of it is
 stable (FMT-17).
 
@@ -21,20 +21,18 @@ __all__ = ["MAX_PAGE_BYTES", "Log"]
 MAX_PAGE_BYTES = 1 << 24
 """Of bodies, in one page of a listing: making its JSON lets nothing else run."""
 
-_MAX_BODY_BYTES = 1 << 29
-"""A body counts once for each entry that shows it: about a third is in memory."""
+_MAX_BYTES = 1 << 29
+"""A message counts once for each entry that shows it: about a third is in memory."""
 
 
 class Log:
     """Log entries, numbered from 0."""
 
-    def __init__(
-        self, max_entries: int, *, max_body_bytes: int = _MAX_BODY_BYTES
-    ) -> None:
+    def __init__(self, max_entries: int, *, max_bytes: int = _MAX_BYTES) -> None:
         self._entries: deque[LogEntry | Message] = deque()
         self._max_entries = max_entries
-        self._max_body_bytes = max_body_bytes
-        self._body_bytes = 0
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._first = 0
 
     @property
@@ -50,8 +48,9 @@ class Log:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def extend(self, entries: Iterable[LogEntry]) -> None:
-        """Append entries, and drop the oldest above the bounds."""
+    def extend(self, entries: Iterable[LogEntry]) -> int:
+        """Append entries; drop the oldest above the bounds, and return how many."""
+        first = self._first
         for entry in entries:
             message = entry.message
             is_told = (
@@ -60,11 +59,12 @@ class Log:
                 and entry.next_delivery_ms == message.not_before_ms
             )
             self._entries.append(message if is_told else entry)
-            self._body_bytes += entry.body_bytes
+            self._bytes += entry.size_bytes
         while len(self._entries) > self._max_entries or (
-            self._body_bytes > self._max_body_bytes and len(self._entries) > 1
+            self._bytes > self._max_bytes and len(self._entries) > 1
         ):
             self._drop_oldest()
+        return self._first - first
 
     def expire(self, before_ms: int) -> None:
         """Drop the entries at the old end that are older than an instant."""
@@ -72,7 +72,7 @@ class Log:
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
-        self._body_bytes -= _entry(self._entries.popleft()).body_bytes
+        self._bytes -= _entry(self._entries.popleft()).size_bytes
         self._first += 1
 
     def newest_first(self, below: int | None) -> Iterator[tuple[int, LogEntry]]:

@@ -4,13 +4,16 @@
 values that don't change. What has had its time (a finished message's grace, a
 deduplication window, the plan's retention) is gone for every look-up at that
 instant, and is removed for good with the next change.
+
+Memory is bounded. Of log, DLQ and finished messages the oldest go first; of messages
+that still have to be delivered none goes, and new ones are refused.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterator, Mapping
-from itertools import takewhile
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from types import MappingProxyType
 
 from emulator.core.lifecycle import created_progress
@@ -18,10 +21,20 @@ from emulator.core.limits import Limits
 from emulator.core.model import DlqEntry, Message, Progress, SigningKeys, State
 from emulator.core.resources import FlowKey, Queue, Schedule, UrlGroup
 from emulator.core.transition import Transition
+from emulator.engine.dropped import Dropped
 from emulator.engine.log import Log
 from emulator.engine.persistence import Horizon, Saved
+from emulator.errors import Overloaded
 
 __all__ = ["Store"]
+
+_MESSAGE_BYTES = 500
+"""What a message takes beside all that counts as its size, roughly."""
+
+_MAX_FINISHED_BYTES = 1 << 28
+
+_MAX_DLQ_BYTES = 1 << 29
+"""As of the log. What both show is in memory once."""
 
 
 class Store:
@@ -34,21 +47,37 @@ class Store:
         limits: Limits,
         grace_ms: int,
         max_log_entries: int,
+        max_dlq_entries: int,
+        max_pending_bytes: int,
     ) -> None:
         self.keys = keys
         self._limits = limits
         self._grace_ms = grace_ms
         self._max_log_entries = max_log_entries
+        self._max_dlq_entries = max_dlq_entries
+        self._max_pending_bytes = max_pending_bytes
+        self.log_dropped = Dropped(
+            "the log is full, and loses its oldest entries from now on: "
+            f"see max-log-entries, which is {max_log_entries}"
+        )
+        self.dlq_dropped = Dropped(
+            "the DLQ is full, and loses its oldest entries from now on: "
+            f"see max-dlq-entries, which is {max_dlq_entries}"
+        )
         self._clear()
 
     def _clear(self) -> None:
         self.log = Log(self._max_log_entries)
         self.pending = 0
         """How many messages aren't final."""
+        self.pending_bytes = 0
+        """About how much memory they take."""
         self._progress: dict[str, Progress | Message] = {}
         """A message that has only been created stands for its progress."""
         self._finished: deque[tuple[int, str]] = deque()
-        self._dlq: dict[str, DlqEntry] = {}
+        self._finished_bytes = 0
+        self._dlq: OrderedDict[str, DlqEntry] = OrderedDict()  # its first is at hand
+        self._dlq_bytes = 0
         self._windows: dict[str, tuple[str, int]] = {}
         self._window_ends: deque[tuple[int, str]] = deque()
         self._queues: dict[str, Queue] = {}
@@ -71,9 +100,10 @@ class Store:
         for progress in transition.progress:
             self._put(progress)
         for entry in transition.dlq_added:
-            self._dlq[entry.dlq_id] = entry
+            self._add_to_dlq(entry)
         for dlq_id in transition.dlq_removed:
-            self._dlq.pop(dlq_id, None)  # it may have expired meanwhile
+            if dlq_id in self._dlq:  # it may have expired meanwhile
+                self._remove_from_dlq(dlq_id)
         for window in transition.deduplications:
             self._windows[window.key] = (window.message_id, window.until_ms)
             self._window_ends.append((window.until_ms, window.key))
@@ -93,7 +123,7 @@ class Store:
             self._schedules[schedule.schedule_id] = schedule
         for schedule_id in transition.schedules_removed:
             del self._schedules[schedule_id]
-        self.log.extend(transition.log)
+        self.log_dropped.note(self.log.extend(transition.log))
 
     def load(self, saved: Saved) -> None:
         """Have what was kept, and nothing else. ``keys`` aren't touched."""
@@ -101,7 +131,8 @@ class Store:
         for progress in saved.progress:
             self._put(progress)
         self._finished = deque(sorted(self._finished))
-        self._dlq = {entry.dlq_id: entry for entry in saved.dlq}
+        for entry in saved.dlq:
+            self._add_to_dlq(entry)
         for window in saved.windows:
             self._windows[window.key] = (window.message_id, window.until_ms)
             self._window_ends.append((window.until_ms, window.key))
@@ -159,6 +190,35 @@ class Store:
             entry for entry in self._dlq.values() if not self._is_expired(entry, now_ms)
         )
 
+    def dlq_overflow(self, added: Iterable[DlqEntry]) -> tuple[str, ...]:
+        """Return which entries of the DLQ have to go for others, the oldest first.
+
+        Some of those may be among them, but not the last.
+        """
+        added = tuple(added)
+        count = len(self._dlq) + len(added)
+        size_bytes = self._dlq_bytes + sum(entry.size_bytes for entry in added)
+        gone: list[str] = []
+        for entry in chain(self._dlq.values(), added):
+            if count <= self._max_dlq_entries and (
+                size_bytes <= _MAX_DLQ_BYTES or count == 1
+            ):
+                break
+            count -= 1
+            size_bytes -= entry.size_bytes
+            gone.append(entry.dlq_id)
+        return tuple(gone)
+
+    def check_room_for(self, transitions: Iterable[Transition]) -> None:
+        """Raise ``Overloaded`` if the new messages would be too much for the memory."""
+        size_bytes = sum(
+            item.message.size_bytes + _MESSAGE_BYTES
+            for transition in transitions
+            for item in transition.progress
+        )
+        if self.pending_bytes + size_bytes > self._max_pending_bytes:
+            raise Overloaded(self._max_pending_bytes, self.pending)
+
     def horizon(self, now_ms: int) -> Horizon:
         """Return what has been forgotten at an instant."""
         return Horizon(
@@ -177,6 +237,7 @@ class Store:
         message_id, queue_name = message.message_id, message.queue_name
         if message_id not in self._progress:
             self.pending += 1
+            self.pending_bytes += message.size_bytes + _MESSAGE_BYTES
             if queue_name is not None:
                 self._lags[queue_name] += 1
         self._progress[message_id] = (
@@ -187,7 +248,10 @@ class Store:
             else progress
         )
         if progress.is_final:
+            size_bytes = message.size_bytes + _MESSAGE_BYTES
             self.pending -= 1
+            self.pending_bytes -= size_bytes
+            self._finished_bytes += size_bytes
             if queue_name is not None:
                 self._lags[queue_name] -= 1
             self._finished.append((progress.due_ms + self._grace_ms, message_id))
@@ -196,20 +260,24 @@ class Store:
         return entry.failed_at_ms + self._limits.dlq_retention_s * 1000 <= now_ms
 
     def _expire(self, now_ms: int) -> None:
-        while self._finished and self._finished[0][0] <= now_ms:
-            del self._progress[self._finished.popleft()[1]]
+        while self._finished and (
+            self._finished[0][0] <= now_ms or self._finished_bytes > _MAX_FINISHED_BYTES
+        ):
+            finished = self._progress.pop(self._finished.popleft()[1])
+            assert isinstance(finished, Progress)  # not one that is only created
+            self._finished_bytes -= finished.message.size_bytes + _MESSAGE_BYTES
         while self._window_ends and self._window_ends[0][0] <= now_ms:
             until_ms, key = self._window_ends.popleft()
             # The key may have opened another window since.
             if self._windows.get(key, ("", 0))[1] == until_ms:
                 del self._windows[key]
         self.log.expire(self.log_horizon_ms(now_ms))
-        if self._dlq:
-            self._expire_dlq(now_ms)
+        while self._dlq and self._is_expired(next(iter(self._dlq.values())), now_ms):
+            self._remove_from_dlq(next(iter(self._dlq)))
 
-    def _expire_dlq(self, now_ms: int) -> None:
-        # One walk: the head of a dict is found the slower, the more it has lost there.
-        for entry in tuple(
-            takewhile(lambda entry: self._is_expired(entry, now_ms), self._dlq.values())
-        ):
-            del self._dlq[entry.dlq_id]
+    def _add_to_dlq(self, entry: DlqEntry) -> None:
+        self._dlq[entry.dlq_id] = entry
+        self._dlq_bytes += entry.size_bytes
+
+    def _remove_from_dlq(self, dlq_id: str) -> None:
+        self._dlq_bytes -= self._dlq.pop(dlq_id).size_bytes

@@ -96,6 +96,21 @@ class Tenants:
         return sum(engine.pending for engine in self.engines)
 
     @property
+    def pending_bytes(self) -> int:
+        """About how much memory they take."""
+        return sum(engine.pending_bytes for engine in self.engines)
+
+    @property
+    def log_dropped(self) -> int:
+        """How many log entries had to go for others."""
+        return sum(engine.log_dropped for engine in self.engines)
+
+    @property
+    def dlq_dropped(self) -> int:
+        """How many entries of the DLQs had to."""
+        return sum(engine.dlq_dropped for engine in self.engines)
+
+    @property
     def in_flight(self) -> int:
         """How many deliveries are under way."""
         return sum(engine.scheduler.in_flight for engine in self.engines)

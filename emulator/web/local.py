@@ -60,7 +60,9 @@ async def health(request: web.Request) -> web.Response:
             "startedAt": request.app[STARTED_AT_MS],
             "clock": request.app[SETTINGS].clock,
             "pending": tenants.pending,
+            "pendingBytes": tenants.pending_bytes,
             "inFlight": tenants.in_flight,
+            "dropped": {"log": tenants.log_dropped, "dlq": tenants.dlq_dropped},
         }
     )
 

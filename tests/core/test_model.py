@@ -3,6 +3,7 @@
 import pytest
 
 from emulator.core.model import (
+    Callback,
     DlqEntry,
     LogEntry,
     Options,
@@ -160,23 +161,38 @@ def test_messages_of_one_origin_share_it():
 # How much a log entry and a DLQ entry hold
 
 
-def test_the_bodies_of_an_entry_are_the_messages_and_the_answers():
+def test_all_that_a_publisher_may_make_long_counts():
+    """Memory is bounded by it."""
+    callback = Callback(url="http://b.example", header=("X-A", "1234"))
+    plain = a_message(url="12345678")
+    header = ("X-A", "12", "X-B", "345")
+
+    assert plain.size_bytes == 8
+    assert plain._replace(body=b"12345").size_bytes == 13
+    assert a_message(url="1", header=header).size_bytes == 1 + 6
+    assert a_message(url="1", header=header[:2]).size_bytes == 1 + len("X-A12")
+    for name in ("callback", "failure_callback"):
+        options = Options(**{name: callback})
+        assert plain._replace(options=options).size_bytes == 8 + len("X-A1234")
+
+
+def test_an_entry_of_the_log_is_as_long_as_the_message_and_the_answer():
     """What listings, the log and the feed are bounded by."""
-    message = a_message(body=b"12345")
-    answered = Responded(500, body=b"123")
+    message = a_message(url="12", body=b"345")
+    answered = Responded(500, ("X-A", "1"), body=b"123")
 
-    assert LogEntry(T0, State.CREATED, message).body_bytes == 5
-    assert LogEntry(T0, State.ERROR, message, outcome=answered).body_bytes == 8
-    assert LogEntry(T0, State.ERROR, message, outcome=TimedOut(1)).body_bytes == 5
+    assert LogEntry(T0, State.CREATED, message).size_bytes == 5
+    assert LogEntry(T0, State.ERROR, message, outcome=answered).size_bytes == 12
+    assert LogEntry(T0, State.ERROR, message, outcome=TimedOut(1)).size_bytes == 5
 
 
-def test_the_bodies_of_a_dlq_entry_are_the_messages_and_the_answers():
+def test_an_entry_of_the_dlq_is_as_long_as_the_message_and_the_answer():
     entry = DlqEntry(
         dlq_id="1-0",
         failed_at_ms=T0,
-        message=a_message(body=b"12345"),
+        message=a_message(url="12", body=b"345"),
         retried=0,
         outcome=Responded(500, body=b"123"),
     )
 
-    assert entry.body_bytes == 8
+    assert entry.size_bytes == 8

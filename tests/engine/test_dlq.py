@@ -8,7 +8,7 @@ from emulator import Emulator, Settings
 from emulator.core.filters import DlqQuery
 from emulator.core.headers import Overrides
 from emulator.core.model import Options, Responded
-from emulator.errors import QuotaExceeded
+from emulator.errors import Overloaded, QuotaExceeded
 from tests.doubles import T0, ScriptedTransport, a_publish
 
 
@@ -33,3 +33,23 @@ async def test_a_retry_that_would_make_one_queue_too_many_changes_nothing():
     assert (raised.value.status, raised.value.quota) == (412, "maxQueues")
     assert list(engine.dlq.list(DlqQuery())[0]) == list(entries)
     assert len(engine.queues.list()) == 10
+
+
+async def test_a_retry_for_which_there_is_no_room_changes_nothing():
+    emulator = Emulator(
+        Settings(clock="virtual", start_time_ms=T0, max_pending_bytes=1_000),
+        transport=ScriptedTransport([Responded(500)]),
+    )
+    engine = emulator.tenants.engines[0]
+    engine.scheduler.start()
+    for _ in range(2):
+        engine.publish([a_publish(options=Options(retries=0))])
+        await emulator.tenants.advance(None)
+    entries, _ = engine.dlq.list(DlqQuery())
+
+    with pytest.raises(Overloaded):
+        engine.dlq.retry(entries, Overrides())
+
+    assert list(engine.dlq.list(DlqQuery())[0]) == list(entries)
+    assert engine.pending == 0
+    assert len(engine.dlq.retry(entries[:1], Overrides())) == 1

@@ -229,7 +229,7 @@ async def test_a_slow_listener_holds_no_more_bodies_than_it_may():
 
     assert len(items) < 10
     assert listener.take_dropped() == 10 - len(items)
-    assert sum(item.entry.body_bytes for item in items) <= 1 << 26
+    assert sum(item.entry.size_bytes for item in items) <= 1 << 26
 
 
 async def test_what_is_kept_for_who_comes_back_holds_no_more_either():
@@ -241,7 +241,7 @@ async def test_what_is_kept_for_who_comes_back_holds_no_more_either():
 
     assert [item.sequence for item in items] == list(range(11 - len(items), 11))
     assert returning.take_dropped() == 10 - len(items)
-    assert sum(item.entry.body_bytes for item in items) <= 1 << 26
+    assert sum(item.entry.size_bytes for item in items) <= 1 << 26
 
 
 async def test_what_was_forgotten_is_counted_for_who_comes_back():

@@ -536,6 +536,8 @@ class QueuesAndKeys(RuleBasedStateMachine):
                 seed=1,
                 grace_ms=GRACE_MS,
                 max_log_entries=10**6,
+                max_dlq_entries=10**6,
+                max_pending_bytes=10**9,
             ),
             transport=self.transport,
         )

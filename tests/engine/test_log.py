@@ -193,29 +193,33 @@ def an_entry_of(body_bytes):
 
 
 def test_the_oldest_entries_go_when_the_bodies_are_too_long():
-    log = Log(1000, max_body_bytes=100)
+    log = Log(1000, max_bytes=10_000)
 
-    log.extend([an_entry_of(40), an_entry_of(50), an_entry_of(20)])
+    dropped = log.extend([an_entry_of(4000), an_entry_of(5000), an_entry_of(2000)])
 
-    assert [len(entry.message.body) for _, entry in log.oldest_first(None)] == [50, 20]
+    assert dropped == 1
+    assert [len(entry.message.body) for _, entry in log.oldest_first(None)] == [
+        5000,
+        2000,
+    ]
     assert [number for number, _ in log.oldest_first(None)] == [1, 2]
 
 
 def test_the_last_entry_stays_however_long_its_body_is():
-    log = Log(1000, max_body_bytes=100)
+    log = Log(1000, max_bytes=10_000)
 
-    log.extend([an_entry_of(40), an_entry_of(500)])
+    log.extend([an_entry_of(4000), an_entry_of(50_000)])
 
-    assert [len(entry.message.body) for _, entry in log.oldest_first(None)] == [500]
+    assert [len(entry.message.body) for _, entry in log.oldest_first(None)] == [50_000]
 
 
 def test_what_has_gone_makes_room():
-    log = Log(1, max_body_bytes=100)
-    log.extend([an_entry_of(90), an_entry_of(90)])
+    log = Log(1, max_bytes=10_000)
+    log.extend([an_entry_of(9000), an_entry_of(9000)])
 
-    log.extend([an_entry_of(10)])
+    log.extend([an_entry_of(1000)])
 
-    assert [len(entry.message.body) for _, entry in log.oldest_first(None)] == [10]
+    assert [len(entry.message.body) for _, entry in log.oldest_first(None)] == [1000]
 
 
 @few

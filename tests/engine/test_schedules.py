@@ -800,3 +800,20 @@ async def test_each_message_of_a_firing_has_its_own_final_state():
 
     states = [state for _, state in engine.schedules.get("s").last_states]
     assert states == [State.CANCELLED, State.DELIVERED]
+
+
+async def test_a_firing_for_which_there_is_no_room_fails_and_goes_on():
+    """SCH-33."""
+    emulator, engine = an_emulator(T0, max_pending_bytes=1_000)
+    engine.schedules.put(a_publish(), "* * * * *", "s")
+    engine.publish([a_publish(delay_ms=90_000)])
+
+    await emulator.tenants.advance(FIRST_MINUTE_MS)
+    full = engine.schedules.get("s")
+    await emulator.tenants.advance(FIRST_MINUTE_MS + 2 * MINUTE_MS)
+    free = engine.schedules.get("s")
+
+    assert "max-pending-bytes" in full.error
+    assert full.last_states == ()
+    assert free.error is None
+    assert len(free.last_states) == 1

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from emulator.core.limits import PROFILES
 from emulator.core.model import (
+    FINAL_STATES,
     Deduplication,
     DlqEntry,
     LogEntry,
@@ -16,7 +17,10 @@ from emulator.core.model import (
 )
 from emulator.core.resources import Endpoint, FlowKey, Queue, Schedule, UrlGroup
 from emulator.core.transition import Transition
+from emulator.engine import store as store_module
+from emulator.engine.persistence import Saved
 from emulator.engine.store import Store
+from emulator.errors import Overloaded
 from tests.doubles import T0, a_message, a_publish
 
 few = settings(max_examples=50, deadline=None)
@@ -34,6 +38,8 @@ def a_store(*transitions, now_ms=T0, **changes):
         "limits": LIMITS,
         "grace_ms": GRACE_MS,
         "max_log_entries": 100,
+        "max_dlq_entries": 100,
+        "max_pending_bytes": 10**6,
     }
     store = Store(**{**fields, **changes})
     for transition in transitions:
@@ -451,3 +457,112 @@ def test_progress_is_read_as_it_was_written(state, due_ms, retried):
     assert store.progress("msg_1", T0) == progress
     assert list(store.pending_messages()) == [progress]
     assert store.is_waiting("msg_1") is progress.is_waiting
+
+
+# Bounds
+
+
+def added(*entries):
+    return Transition(dlq_added=entries)
+
+
+def a_long_entry(dlq_id, length):
+    outcome = Responded(500, body=bytes(length))
+    return an_entry(dlq_id)._replace(outcome=outcome)
+
+
+def test_the_dlq_says_which_of_its_oldest_have_to_go_for_others():
+    store = a_store(added(an_entry("1-0"), an_entry("2-0")), max_dlq_entries=2)
+
+    assert store.dlq_overflow([]) == ()
+    assert store.dlq_overflow([an_entry("3-0")]) == ("1-0",)
+    assert store.dlq_overflow([an_entry(f"{n}-0") for n in (3, 4, 5)]) == (
+        *("1-0", "2-0", "3-0"),
+    )
+
+
+def test_the_dlq_is_bounded_by_how_long_its_entries_are(monkeypatch):
+    monkeypatch.setattr(store_module, "_MAX_DLQ_BYTES", 10_000)
+    store = a_store(added(a_long_entry("1-0", 4000), a_long_entry("2-0", 4000)))
+
+    assert store.dlq_overflow([a_long_entry("3-0", 1000)]) == ()
+    assert store.dlq_overflow([a_long_entry("3-0", 4000)]) == ("1-0",)
+    assert store.dlq_overflow([a_long_entry("3-0", 50_000)]) == ("1-0", "2-0")
+
+
+def test_what_has_left_the_dlq_makes_room(monkeypatch):
+    monkeypatch.setattr(store_module, "_MAX_DLQ_BYTES", 10_000)
+    store = a_store(
+        added(a_long_entry("1-0", 9000)), Transition(dlq_removed=("1-0", "1-0"))
+    )
+
+    assert store.dlq_overflow([a_long_entry("2-0", 9000)]) == ()
+
+
+def a_created(number, length=0):
+    message = a_message(message_id=f"msg_{number}", url="u", body=bytes(length))
+    return Transition(progress=(Progress(message, State.CREATED, T0),))
+
+
+def test_new_messages_need_room_beside_those_that_are_pending():
+    store = a_store(a_created(1, 6000), max_pending_bytes=10_000)
+
+    store.check_room_for([a_created(2, 2000)])
+    with pytest.raises(Overloaded) as raised:
+        store.check_room_for([a_created(2, 2000), a_created(3, 2000)])
+
+    assert (raised.value.limit_bytes, raised.value.pending) == (10_000, 1)
+    assert "max-pending-bytes" in str(raised.value)
+
+
+def test_a_message_without_a_body_takes_room_all_the_same():
+    store = a_store(*map(a_created, range(15)), max_pending_bytes=10_000)
+
+    store.check_room_for([a_created(15)])
+    with pytest.raises(Overloaded):
+        store.check_room_for(map(a_created, range(15, 25)))
+
+
+@pytest.mark.parametrize("final", sorted(FINAL_STATES))
+def test_a_finished_message_needs_no_room_any_more(final):
+    store = a_store(a_created(1, 6000), max_pending_bytes=10_000)
+    (progress,) = store.pending_messages()
+
+    store.apply(Transition(progress=(progress._replace(state=final),)), T0)
+
+    assert store.pending_bytes == 0
+    store.check_room_for([a_created(2, 9000)])
+
+
+def test_a_reset_makes_room():
+    store = a_store(a_created(1, 6000), Transition(reset=True))
+
+    assert store.pending_bytes == 0
+
+
+def test_finished_messages_go_before_their_time_when_they_are_too_long(monkeypatch):
+    """MSG-8: and the last of them stay."""
+    monkeypatch.setattr(store_module, "_MAX_FINISHED_BYTES", 10_000)
+    done = [
+        transition._replace(
+            progress=(transition.progress[0]._replace(state=State.DELIVERED),)
+        )
+        for transition in (a_created(number, 4000) for number in range(4))
+    ]
+    store = a_store(*done, Transition())
+
+    known = [number for number in range(4) if store.progress(f"msg_{number}", T0)]
+
+    assert known == [2, 3]
+
+
+def test_what_was_kept_counts(monkeypatch):
+    monkeypatch.setattr(store_module, "_MAX_DLQ_BYTES", 10_000)
+    store = a_store(max_pending_bytes=10_000)
+
+    store.load(
+        Saved(progress=a_created(1, 6000).progress, dlq=[a_long_entry("1", 9000)])
+    )
+
+    assert store.pending_bytes > 6000
+    assert store.dlq_overflow([a_long_entry("2", 9000)]) == ("1",)

@@ -494,3 +494,17 @@ async def test_another_program_that_holds_the_file_is_a_failure_that_passes(db):
 
         assert error.reason == "database is locked"
         assert publish(emulator.tenants.engines[0])
+
+
+async def test_what_had_to_leave_the_dlq_is_not_in_the_file_either(db):
+    fails = ScriptedTransport([Responded(500)])
+    async with an_emulator(db, transport=fails, max_dlq_entries=2) as emulator:
+        engine = emulator.tenants.engines[0]
+        for _ in range(4):
+            publish(engine, options=Options(retries=0))
+        await quiet()
+        left = state_of(engine)["dlq"]
+
+    with restored(db) as again:
+        assert len(left) == 2
+        assert state_of(again.tenants.engines[0])["dlq"] == left

@@ -50,11 +50,14 @@ async def test_health_tells_what_is_going_on():
         health = (await call(api, "GET", "/_qemu/health")).json
 
     assert set(health) == {
-        *("status", "version", "pid", "startedAt", "clock", "pending", "inFlight"),
+        *("status", "version", "pid", "startedAt", "clock"),
+        *("pending", "pendingBytes", "inFlight", "dropped"),
     }
     assert health["status"] == "ok"
     assert health["clock"] == "virtual"
     assert (health["pending"], health["inFlight"]) == (2, 1)
+    assert health["pendingBytes"] > 0
+    assert health["dropped"] == {"log": 0, "dlq": 0}
 
 
 # Clock
