@@ -143,7 +143,9 @@ class Visitor(asyncio.Protocol):
         self._is_counted = True
         public.visitors.add(self)
         self._deadline_s = public.now_s() + public.settings.head_s
-        if self._is_one_too_many(count):
+        if public.is_draining:
+            transport.close()  # accepted a moment before the relay stopped listening
+        elif self._is_one_too_many(count):
             self.refuse(
                 503, b"relay", "the relay has too many connections", retry_after_s=5
             )

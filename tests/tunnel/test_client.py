@@ -12,6 +12,7 @@ from tests.tunnel.raw import (
     LIMIT_S,
     NAME,
     BrokenOff,
+    End,
     Public,
     an_app,
     post,
@@ -22,6 +23,7 @@ from tunnel import Relay, Tunnel
 from tunnel.errors import RelayRefused
 from tunnel.events import Connected, Lost, Trying, TunnelCame, TunnelWent
 from tunnel.settings import LinkTimes, RelaySettings, TunnelSettings
+from tunnel.visitors import Visitor
 from tunnel.wire import (
     CLOSE_BAD_FRAME,
     CLOSE_GOING_AWAY,
@@ -558,6 +560,19 @@ async def test_a_relay_that_stops_waits_no_longer_than_it_may():
 
         assert error_of(await visitor.answer()) == (503, [b"relay"], True)
         await visitor.ended()
+
+
+async def test_who_was_accepted_just_before_the_relay_stopped_isnt_left_waiting():
+    async with an_app() as app, a_fragile_public(app) as public:
+        late = Visitor(public.relay._public)
+        await public.relay.stop(drain_s=0.0)
+        loop = asyncio.get_running_loop()
+        async with await loop.create_server(lambda: late, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            end = End(*await asyncio.open_connection("127.0.0.1", port))
+
+            await end.ended()
+            end.close()
 
 
 async def test_held_requests_are_answered_when_the_relay_stops():
