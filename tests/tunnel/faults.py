@@ -70,7 +70,10 @@ class Wire:
     async def stop(self):
         self.down()
         self.go_on()
-        await asyncio.gather(*self._tasks)
+        for _ in range(5):  # connections that were accepted a moment ago come late
+            await asyncio.sleep(0)
+            self.cut()
+            await asyncio.gather(*self._tasks)
 
     async def _join(self, reader, writer):
         task = asyncio.current_task()
@@ -110,10 +113,11 @@ class Wire:
             writer.write_eof()
 
     async def _write(self, writer, data):
-        for start in range(0, len(data), self.piece_bytes):
-            writer.write(data[start : start + self.piece_bytes])
+        size = self.piece_bytes
+        for start in range(0, len(data), size):
+            writer.write(data[start : start + size])
             await writer.drain()
-            if self.piece_bytes < _PIECE_BYTES:
+            if size < _PIECE_BYTES:
                 await asyncio.sleep(0)  # for the reader to see them apart
         self.passed += len(data)
 
