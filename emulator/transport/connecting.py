@@ -83,11 +83,12 @@ class _Sockets:
 async def _addresses(place: Place) -> Sequence[Sequence[AddrInfoType]]:
     """Return the addresses of a host, in groups that are tried one after the other.
 
-    Those of ``localhost`` are known without asking (RFC 6761, 6.3), and a refusal
-    comes at once: a name server that hangs can't hold up what is on this machine.
+    Those of ``localhost``, and of names below it such as a local relay's tunnels, are
+    known without asking (RFC 6761, 6.3), and a refusal comes at once: a name server
+    that hangs can't hold up what is on this machine.
     """
     host, port = place
-    if host.lower().removesuffix(".") == "localhost":
+    if f".{host.lower().removesuffix('.')}".endswith(".localhost"):
         return [_literal("::1", port), _literal("127.0.0.1", port)]
     if literal := _literal(host, port):
         return [literal]

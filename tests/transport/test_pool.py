@@ -276,6 +276,14 @@ async def test_localhost_is_both_of_its_addresses(host):
         assert connection.is_open
 
 
+@pytest.mark.parametrize("host", ["alice.localhost", "a.b.LocalHost."])
+async def test_names_below_localhost_are_on_this_machine(host):
+    async with destination() as bare, a_pool() as pool:
+        connection = await taken(pool, Place(host, bare.port))
+
+        assert connection.is_open
+
+
 async def test_localhost_without_an_app_refuses():
     """DLV-16."""
     async with destination() as bare:
