@@ -12,19 +12,14 @@ pings, the close, and whatever breaks the rules) is the library's, frame by fram
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from struct import Struct
 
+from websockets import frames
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
-
-try:
-    from websockets.speedups import apply_mask
-except ImportError:  # where it couldn't be compiled
-    from websockets.utils import apply_mask
 
 from tunnel.wire import CLOSE_BAD_FRAME
 
@@ -58,12 +53,18 @@ _short_head = Struct(">BB").pack
 _head_16 = Struct(">BBH").pack
 _head_64 = Struct(">BBQ").pack
 
+# The library's choice: in C, where that could be compiled.
+_apply_mask: Callable[[bytes | memoryview, bytes], bytes] = frames.apply_mask  # type: ignore[attr-defined]
+
 _JOINED_BYTES = 1 << 12
 """A message above this isn't copied for the sake of a single write."""
 
 
 class Carriage:
-    """An open websocket, seen as messages."""
+    """An open websocket, seen as messages.
+
+    ``token_bytes`` is chance, for the masks of a client's frames; a relay's have none.
+    """
 
     __slots__ = (
         "_chunks",
@@ -73,6 +74,7 @@ class Carriage:
         "_needed",
         "_parts",
         "_protocol",
+        "_token_bytes",
         "_write",
         "close_code",
         "close_reason",
@@ -82,10 +84,12 @@ class Carriage:
         self,
         protocol: ClientProtocol | ServerProtocol,
         write: Callable[[list[bytes]], None],
+        token_bytes: Callable[[int], bytes] | None = None,
     ) -> None:
         self._protocol = protocol
         self._write = write
-        self._mask = 0 if isinstance(protocol, ServerProtocol) else _MASKED
+        self._token_bytes = token_bytes
+        self._mask = 0 if token_bytes is None else _MASKED
         """Of the frames that are sent; those that come have the opposite."""
         self._most = protocol.max_message_size or 0
         self._parts: list[bytes] = []
@@ -163,7 +167,7 @@ class Carriage:
                 messages.append(data[start:stop])
             else:
                 payload = memoryview(data)[start:stop]
-                messages.append(apply_mask(payload, data[start - 4 : start]))
+                messages.append(_apply_mask(payload, data[start - 4 : start]))
             position = stop
         if position < end:
             self._feed_library(data[position:], messages)
@@ -175,9 +179,7 @@ class Carriage:
         for event in protocol.events_received():
             if not isinstance(event, Frame):
                 continue  # the handshake's; whoever made it has seen it
-            if event.opcode is _BINARY and event.fin:
-                messages.append(bytes(event.data))
-            elif event.opcode is _BINARY or event.opcode is _CONT:
+            if event.opcode is _BINARY or event.opcode is _CONT:
                 self._parts.append(bytes(event.data))
                 if event.fin:
                     messages.append(b"".join(self._parts))
@@ -204,10 +206,10 @@ class Carriage:
             head = _head_16(_WHOLE_BINARY, mask | _LENGTH_16, length)
         else:
             head = _head_64(_WHOLE_BINARY, mask | _LENGTH_64, length)
-        if mask:
-            key = os.urandom(4)  # RFC 6455, 5.3: nobody may foresee it
+        if self._token_bytes is not None:
+            key = self._token_bytes(4)  # RFC 6455, 5.3: nobody may foresee it
             head += key
-            message = apply_mask(message, key)
+            message = _apply_mask(message, key)
         self._write([head + message] if length <= _JOINED_BYTES else [head, message])
 
     def close(self, code: int, reason: str) -> None:

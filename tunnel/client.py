@@ -219,7 +219,11 @@ class Tunnel:
 
     async def _connect(self) -> Downlink:
         loop = asyncio.get_running_loop()
-        downlink = Downlink(self.settings.relay, on_goodbye=self._goodbye)
+        downlink = Downlink(
+            self.settings.relay,
+            on_goodbye=self._goodbye,
+            token_bytes=self._token_bytes,
+        )
         link = self._link
         began_s = loop.time()
         welcome = await downlink.open(

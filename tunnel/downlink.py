@@ -66,12 +66,20 @@ _REFUSING_STATUSES = frozenset({401, 403})
 class Downlink(asyncio.Protocol):
     """A websocket to the relay.
 
-    ``on_goodbye`` is called when the relay asks for another link in this one's place.
+    ``on_goodbye`` is called when the relay asks for another link in this one's place;
+    ``token_bytes`` is chance.
     """
 
-    def __init__(self, relay: str, *, on_goodbye: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        relay: str,
+        *,
+        on_goodbye: Callable[[str], None],
+        token_bytes: Callable[[int], bytes],
+    ) -> None:
         self._relay = relay.rstrip("/")
         self._on_goodbye = on_goodbye
+        self._token_bytes = token_bytes
         self._loop = asyncio.get_running_loop()
         self._protocol = ClientProtocol(
             parse_uri(self._relay + LINK_PATH.decode()),
@@ -257,7 +265,9 @@ class Downlink(asyncio.Protocol):
         if not protocol.events:
             return  # the answer's head isn't whole yet
         assert self._transport is not None
-        self._carriage = Carriage(protocol, self._transport.writelines)
+        self._carriage = Carriage(
+            protocol, self._transport.writelines, self._token_bytes
+        )
         if not self._opened.done():
             self._opened.set_result(None)
         if rest:
