@@ -131,6 +131,8 @@ class JournalFile:
         self._execute("PRAGMA journal_mode = WAL")
         self._execute("PRAGMA synchronous = NORMAL")
         self._execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        # Or it stays as large as one body, or a smaller file, has made it.
+        self._execute(f"PRAGMA journal_size_limit = {_CHECKPOINT_PAGES * 4096}")
         self._compact()
         (last,) = self._row("SELECT max(number) FROM messages")
         self.counter.next = (last or 0) + 1

@@ -381,6 +381,21 @@ async def test_a_file_that_is_mostly_empty_is_made_smaller_at_the_start(db):
     assert db.stat().st_size < 1_000_000
 
 
+async def test_a_write_ahead_log_that_was_large_is_made_small_again(db):
+    log = db.with_name("qemu.db-wal")
+    async with an_emulator(db) as emulator:
+        engine = emulator.tenants.engines[0]
+        engine.publish([a_publish(body=b"x" * 20_000_000, delay_ms=1000)])
+        await emulator.tenants.journal.flushed()
+        large_bytes = log.stat().st_size
+        engine.publish([a_publish()])
+        await emulator.tenants.journal.flushed()
+        small_bytes = log.stat().st_size
+
+    assert large_bytes > 20_000_000
+    assert small_bytes < 17_000_000
+
+
 def test_the_history_is_for_people(db):
     file = JournalFile(str(db))
     file.open(NOWHERE)
