@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 
 from tunnel.errors import WireError
-from tunnel.wire import CLOSE_OVERDRAWN
+from tunnel.wire import CLOSE_OVERDRAWN, MAX_PAYLOAD_BYTES
 
 __all__ = [
     "FIRST_BYTES",
@@ -58,7 +58,7 @@ GROWTH_BYTES = LINK_WINDOW_BYTES // 2
 """By so much all streams' windows together may grow: the rest is for new ones."""
 
 SLICE_BYTES = 1 << 14
-"""What one stream sends in one turn."""
+"""What one stream sends in one turn while others wait; alone it fills a frame."""
 
 SHORT_BYTES = 1 << 16
 """A stream that has sent less goes before the others."""
@@ -231,12 +231,16 @@ class Turns:
     def next(
         self, most: int, *, only_short: bool = False
     ) -> tuple[Outflow, bytes | memoryview] | None:
-        """Return whose turn it is, and its bytes: at most ``most`` and a slice."""
+        """Return whose turn it is, and its bytes: at most ``most``, and a slice.
+
+        A stream that nobody waits behind has a whole frame instead of a slice.
+        """
         while line := self._short or (None if only_short else self._bulk):
             outflow = line.popleft()
             outflow.in_turns = False
             if outflow.buffered:  # cut off meanwhile otherwise
-                piece = outflow.take(min(most, SLICE_BYTES))
+                slice_bytes = SLICE_BYTES if line else MAX_PAYLOAD_BYTES
+                piece = outflow.take(min(most, slice_bytes))
                 self.join(outflow)
                 return outflow, piece
         return None

@@ -364,7 +364,8 @@ class Link:
             and self._unacked_bytes + size < MAX_UNACKED_BYTES
         ):
             turn = self._turns.next(
-                self._room, only_short=self._room <= LINK_RESERVE_BYTES
+                min(self._room, MAX_MESSAGE_BYTES - HEADER_BYTES - size),
+                only_short=self._room <= LINK_RESERVE_BYTES,
             )
             if turn is None:
                 break

@@ -284,6 +284,19 @@ def test_bulk_goes_in_slices_one_stream_after_the_other():
     ]
 
 
+def test_a_stream_that_nobody_waits_behind_has_a_whole_frame():
+    turns = Turns()
+    for stream in (1, 2):
+        data = bytes(SLICE_BYTES + MAX_PAYLOAD_BYTES)
+        turns.join(an_outflow(stream, sent=SHORT_BYTES, data=data))
+    first, second, *rest = taken(turns)
+
+    assert [len(piece) for _, piece in (first, second)] == [SLICE_BYTES, SLICE_BYTES]
+    turns.join(an_outflow(3, sent=SHORT_BYTES, data=bytes(MAX_PAYLOAD_BYTES + 5)))
+    assert [len(piece) for _, piece in taken(turns)] == [MAX_PAYLOAD_BYTES, 5]
+    assert sum(len(piece) for _, piece in rest) == 2 * MAX_PAYLOAD_BYTES
+
+
 def test_a_short_stream_overtakes_all_bulk_that_waits():
     turns = Turns()
     for stream in range(1, 5):
@@ -362,7 +375,7 @@ def test_whatever_the_turns_each_streams_bytes_come_in_order_and_whole(streams, 
     count = 0
     while (turn := turns.next(mosts[count % len(mosts)])) is not None:
         outflow, piece = turn
-        assert len(piece) <= SLICE_BYTES
+        assert len(piece) <= MAX_PAYLOAD_BYTES
         out[outflow.stream] += piece
         count += 1
 

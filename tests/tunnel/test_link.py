@@ -15,7 +15,6 @@ from tunnel.flow import (
     MAX_UNACKED_BYTES,
     MAX_WINDOW_BYTES,
     SHORT_BYTES,
-    SLICE_BYTES,
 )
 from tunnel.wire import (
     CLOSE_BAD_FRAME,
@@ -209,10 +208,23 @@ def test_control_goes_first_then_heads_then_bodies():
     ]
 
 
+@pytest.mark.parametrize("earlier", range(0, MAX_PAYLOAD_BYTES, 9_973))
+def test_no_message_is_larger_than_the_bound(earlier):
+    pair = Pair()
+    visitor, _ = pair.opened()
+    pair.open(bytes(earlier), is_last=True)
+    visitor.stream.send_data(bytes(WINDOW))
+    pair.relay.take()
+    sizes = [len(message) for message in pair.relay.on_its_way]
+
+    assert max(sizes) <= MAX_MESSAGE_BYTES
+    assert max(sizes) > MAX_MESSAGE_BYTES - MAX_PAYLOAD_BYTES
+
+
 def test_an_end_stands_behind_the_bytes_it_ends():
     pair = Pair()
     visitor, _ = pair.opened()
-    visitor.stream.send_data(bytes(SLICE_BYTES + 1))
+    visitor.stream.send_data(bytes(MAX_PAYLOAD_BYTES + 1))
     visitor.stream.send_end()
     pair.relay.take()
 
