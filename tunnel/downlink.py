@@ -7,8 +7,6 @@ What to do when it is lost is ``client.py``'s.
 from __future__ import annotations
 
 import asyncio
-import errno
-import re
 import socket
 import ssl
 from collections.abc import Callable
@@ -23,6 +21,7 @@ from websockets.uri import parse_uri
 from tunnel.carriage import QUIET, Carriage
 from tunnel.errors import RelayRefused, RelayUnreachable, WireError
 from tunnel.link import Link
+from tunnel.reasons import reason_of
 from tunnel.wire import (
     CLOSE_BAD_FRAME,
     CLOSE_REFUSED,
@@ -50,15 +49,6 @@ _NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 _CONNECT_S = 10.0
 """For the connection, TLS, the websocket's handshake and WELCOME together."""
-
-_NUMBER = re.compile(r"\[Errno ([0-9]+)\]")
-
-_REASONS = {
-    errno.ECONNREFUSED: "connection refused",
-    errno.EHOSTUNREACH: "no route to the host",
-    errno.ENETUNREACH: "the network is unreachable",
-    errno.ETIMEDOUT: "no answer in time",
-}
 
 _REFUSING_STATUSES = frozenset({401, 403})
 
@@ -119,7 +109,7 @@ class Downlink(asyncio.Protocol):
             ) from error
         except OSError as error:
             self.abort()
-            raise RelayUnreachable(self._relay, _why(error)) from error
+            raise RelayUnreachable(self._relay, reason_of(error)) from error
         except BaseException:
             self.abort()
             raise
@@ -274,7 +264,11 @@ class Downlink(asyncio.Protocol):
             self._carry(self._carriage, rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lose(1006, "connection lost" if exc is None else str(exc))
+        reason = "connection lost" if exc is None else str(exc)
+        if not self._opened.done():
+            what = "wss://" if self._relay.startswith("ws:") else "a relay's language"
+            reason = f"it hung up at once: does it speak {what}?"
+        self._lose(1006, reason)
 
     def pause_writing(self) -> None:
         self._is_paused = True
@@ -309,15 +303,3 @@ def _refusal(relay: str, error: Exception) -> Exception:
     if isinstance(error, InvalidHandshake):
         return RelayUnreachable(relay, f"it isn't a relay: {error}")
     return RelayUnreachable(relay, f"what it said isn't HTTP: {error}")
-
-
-def _why(error: OSError) -> str:
-    """Return why there is no connection, in words for whoever runs the tunnel."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate isn't trusted: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"no TLS with it ({error.reason}): is it ws:// that it speaks?"
-    # asyncio's own text has addresses and no reason; of several addresses' errors
-    # it makes one without a number.
-    number = error.errno or int((_NUMBER.search(str(error)) or ["", "0"])[1])
-    return _REASONS.get(number) or error.strerror or str(error)

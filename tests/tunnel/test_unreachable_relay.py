@@ -17,7 +17,7 @@ from tunnel.events import Trying
 LIMIT_S = 20
 
 
-async def reason_of(relay):
+async def reason_of(relay, **settings):
     """Return why a tunnel has no link to a relay, by its own word."""
     said = asyncio.get_running_loop().create_future()
 
@@ -27,7 +27,7 @@ async def reason_of(relay):
             said.set_result(event.reason)
 
     start = asyncio.ensure_future(
-        Tunnel(TunnelSettings(3000, relay=relay), on_event=hear).start()
+        Tunnel(TunnelSettings(3000, relay=relay, **settings), on_event=hear).start()
     )
     try:
         async with asyncio.timeout(LIMIT_S):
@@ -37,19 +37,21 @@ async def reason_of(relay):
         await asyncio.gather(start, return_exceptions=True)
 
 
-async def serve(tls=None):
-    """Start a server that answers anything with what isn't a relay's."""
+async def serve(
+    tls=None, answer=b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+):
+    """Start a server that gives one answer, none of a relay's, and hangs up."""
 
-    async def answer(reader, writer):
+    async def meet(reader, writer):
         try:
             await reader.read(1)
-            writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            writer.write(answer)
             await writer.drain()
         except OSError:
             pass  # the tunnel has seen enough
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(meet, "127.0.0.1", 0, ssl=tls)
     return server, server.sockets[0].getsockname()[1]
 
 
@@ -108,8 +110,21 @@ async def test_a_relay_without_tls_is_asked_by_ws():
     async with server:
         reason = await reason_of(f"wss://localhost:{port}")
 
-    assert reason.startswith("no TLS with it (WRONG_VERSION_NUMBER)")
-    assert reason.endswith("is it ws:// that it speaks?")
+    assert reason.startswith("no TLS with it (")
+    assert reason.endswith("does it speak http:// or ws://?")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "asks"), [("ws", "wss://"), ("wss", "a relay's language")]
+)
+async def test_who_hangs_up_at_once(scheme, asks, tmp_path):
+    tls = own_certificate(tmp_path)
+    server, port = await serve(tls, answer=b"")
+    trusted = ssl.create_default_context(cafile=tmp_path / "both.pem")
+    async with server:
+        reason = await reason_of(f"{scheme}://localhost:{port}", tls=trusted)
+
+    assert reason == f"it hung up at once: does it speak {asks}?"
 
 
 async def test_a_certificate_that_nobody_trusts(tmp_path):
