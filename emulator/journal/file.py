@@ -140,7 +140,15 @@ class JournalFile:
         if not re.fullmatch("[0-9]{1,15}", str(runs or 0)):
             raise JournalCorrupt(self.path, "how often it was opened isn't a number")
         self.run = int(runs or 0)
+        self._verify_facts()
         self._execute(schema.PUT_FACT, *fact(0, "runs", str(self.run + 1)))
+
+    def _verify_facts(self) -> None:
+        """Check all facts: those of no user are read by nobody who does."""
+        for row in self._db.execute("SELECT user, name, value, checksum FROM facts"):
+            if row != fact(*row[:3]):
+                what = f"the fact {row[1]}: it isn't what was written"
+                raise JournalCorrupt(self.path, what)
 
     def _create(self) -> None:
         script = (

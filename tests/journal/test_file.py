@@ -306,6 +306,8 @@ DAMAGES = {
     "UPDATE periods SET started = 7": "a period of flow control: it isn't what",
     "UPDATE facts SET value = '[]' WHERE name = 'keys'": "the fact keys: it isn't",
     "UPDATE facts SET value = 'x' WHERE name = 'runs'": "how often it was opened",
+    "UPDATE facts SET value = '1' WHERE name = 'clock'": "the fact clock: it isn't",
+    "UPDATE facts SET user = 9 WHERE name = 'clock'": "the fact clock: it isn't",
     "INSERT INTO facts VALUES (1, 'log begins', '9', 0)": "the fact log begins: it",
     "UPDATE log SET time_ms = time_ms - 1": "log entry 4: it isn't what was written",
     "UPDATE dlq SET failed_at_ms = 1": "it isn't what was written",
