@@ -184,7 +184,14 @@ EMULATOR = (
 )
 
 SHARED = (
-    *("tunnel.errors", "tunnel.bounds", "tunnel.wire", "tunnel.flow", "tunnel.link"),
+    *(
+        "tunnel.allocation",
+        "tunnel.errors",
+        "tunnel.bounds",
+        "tunnel.wire",
+        "tunnel.flow",
+        "tunnel.link",
+    ),
     *("tunnel.http", "tunnel.http_grammar", "tunnel.http_body", "tunnel.http_forward"),
     *("tunnel.http_request", "tunnel.http_response"),
 )

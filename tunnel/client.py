@@ -15,6 +15,7 @@ from collections.abc import Callable
 from types import TracebackType
 from urllib.parse import urlsplit
 
+from tunnel.allocation import keep_freed_blocks
 from tunnel.call import Call, Calls, Verify
 from tunnel.downlink import Downlink
 from tunnel.errors import RelayRefused, RelayUnreachable, WireError
@@ -115,6 +116,7 @@ class Tunnel:
         An unreachable relay is tried again for ever (``on_event`` hears of it). Raises
         ``RelayRefused``.
         """
+        keep_freed_blocks()
         settings = self.settings
         loop = asyncio.get_running_loop()
         server = LocalServer(

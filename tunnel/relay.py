@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from tunnel.admission import Admission
+from tunnel.allocation import keep_freed_blocks
 from tunnel.counters import Counters
 from tunnel.events import RelayEvent, TunnelCame, TunnelWent
 from tunnel.grant import Grant
@@ -120,6 +121,7 @@ class Relay:
 
     async def start(self) -> None:
         """Listen."""
+        keep_freed_blocks()
         settings = self.settings
         loop = asyncio.get_running_loop()
         self._api = RelayApi(self)
