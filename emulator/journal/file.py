@@ -15,10 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from emulator.core import records
 from emulator.engine.persistence import Horizon, Saved
 from emulator.errors import JournalCorrupt, JournalError, JournalTooNew
 from emulator.journal import schema, wal
-from emulator.journal.group import Counter, Group, Numbers, fact
+from emulator.journal.group import Counter, Group, Numbers, checksum, fact
 from emulator.journal.loading import Loading
 from emulator.journal.lock import Lock
 
@@ -63,6 +64,7 @@ class JournalFile:
         self.counter = Counter()
         self.run = 0
         """How often the file had been opened before."""
+        self._users: dict[str, int] = {}
         self.is_cut = False
         """Whether the end of what was written is missing."""
 
@@ -141,6 +143,7 @@ class JournalFile:
             raise JournalCorrupt(self.path, "how often it was opened isn't a number")
         self.run = int(runs or 0)
         self._verify_facts()
+        self._read_users()
         self._execute(schema.PUT_FACT, *fact(0, "runs", str(self.run + 1)))
 
     def _verify_facts(self) -> None:
@@ -149,6 +152,19 @@ class JournalFile:
             if row != fact(*row[:3]):
                 what = f"the fact {row[1]}: it isn't what was written"
                 raise JournalCorrupt(self.path, what)
+
+    def _read_users(self) -> None:
+        """Read who has a number: who lost it would begin with nothing.
+
+        From the table itself: its index may be damaged.
+        """
+        rows = self._db.execute("SELECT number, name, checksum FROM users NOT INDEXED")
+        for row in rows:
+            number, name, _ = row
+            if not isinstance(name, str) or row != _user(number, name):
+                what = f"user {number}: it isn't what was written"
+                raise JournalCorrupt(self.path, what)
+            self._users[name] = number
 
     def _create(self) -> None:
         script = (
@@ -169,11 +185,13 @@ class JournalFile:
     def user(self, name: str) -> Numbers:
         """Return how the rows of a user are numbered. Raises ``WriteError``."""
         try:
-            self._execute("INSERT OR IGNORE INTO users (name) VALUES (?)", name)
-            (number,) = self._row("SELECT number FROM users WHERE name = ?", name)
+            if name not in self._users:
+                number = max(self._users.values(), default=0) + 1
+                self._execute(schema.INSERT_USER, *_user(number, name))
+                self._users[name] = number
         except _DAMAGES as error:
             raise WriteError(str(error)) from error
-        return Numbers(number)
+        return Numbers(self._users[name])
 
     def last_instant_ms(self) -> int:
         """Return the last instant that the file knows of; 0 for a new one.
@@ -335,3 +353,8 @@ class JournalFile:
         if code in _OF_DAMAGE:
             return JournalCorrupt(self.path, text)
         return JournalError(self.path, f"can't be used: {text}")
+
+
+def _user(number: int, name: str) -> tuple[int, str, int]:
+    """Return the row of a user."""
+    return number, name, checksum((number, records.write_name(name)))

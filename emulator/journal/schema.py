@@ -16,6 +16,7 @@ __all__ = [
     "INSERT_DLQ",
     "INSERT_LOG",
     "INSERT_MESSAGE",
+    "INSERT_USER",
     "MOVE_MESSAGE",
     "PUT_FACT",
     "PUT_PERIOD",
@@ -35,7 +36,8 @@ VERSION = 1
 TABLES = """
 CREATE TABLE users (
   number INTEGER PRIMARY KEY,
-  name TEXT NOT NULL UNIQUE
+  name TEXT NOT NULL UNIQUE,
+  checksum INTEGER NOT NULL
 );
 CREATE TABLE facts (
   -- What a user has only one of: keys, counters, where the log begins.
@@ -156,6 +158,8 @@ CREATE VIEW history AS
   JOIN users AS u ON u.number = l.user
   ORDER BY l.user, l.sequence;
 """
+
+INSERT_USER = "INSERT INTO users VALUES (?,?,?)"
 
 INSERT_MESSAGE = "INSERT INTO messages VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
 

@@ -1,6 +1,7 @@
 """The journal's file: who may open it, and what a damaged one says."""
 
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -306,6 +307,8 @@ DAMAGES = {
     "UPDATE periods SET started = 7": "a period of flow control: it isn't what",
     "UPDATE facts SET value = '[]' WHERE name = 'keys'": "the fact keys: it isn't",
     "UPDATE facts SET value = 'x' WHERE name = 'runs'": "how often it was opened",
+    "UPDATE users SET name = 'nobody' WHERE number = 1": "user 1: it isn't what",
+    "UPDATE users SET number = 99 WHERE number = 1": "user 99: it isn't what",
     "UPDATE facts SET value = '1' WHERE name = 'clock'": "the fact clock: it isn't",
     "UPDATE facts SET user = 9 WHERE name = 'clock'": "the fact clock: it isn't",
     "INSERT INTO facts VALUES (1, 'log begins', '9', 0)": "the fact log begins: it",
@@ -326,6 +329,24 @@ async def test_each_damage_is_named(db, damage):
 
     assert isinstance(error, JournalCorrupt)
     assert DAMAGES[damage] in error.found
+
+
+async def test_the_users_of_a_file_are_found_without_its_index(db):
+    """SQLite's quick check doesn't compare an index with its table."""
+    state = await filled(db)
+    data = db.read_bytes()
+    places = [match.start() for match in re.finditer(b"defaultUser", data)]
+
+    errors = []
+    for place in places:
+        db.write_bytes(data[:place] + b"x" + data[place + 1 :])
+        try:
+            with restored(db) as emulator:
+                assert state_of(emulator.tenants.engines[0]) == state
+        except JournalCorrupt as error:
+            errors.append(error.found)
+    assert len(places) == 2
+    assert errors == ["user 1: it isn't what was written"]
 
 
 # What is forgotten
