@@ -4,11 +4,9 @@ import http.client
 import json
 import os
 import queue
-import re
 import signal
 import socket
 import subprocess
-import sys
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
@@ -18,90 +16,22 @@ import pytest
 from emulator.core.signature import sign
 from emulator.engine.clock import real_now_ms
 from emulator.settings import DEV_USERS
+from tests.system.commands import PATIENCE_S, QEMU, qemu
 
 pytestmark = [
     pytest.mark.system,
     pytest.mark.skipif(os.name == "nt", reason="POSIX signals"),
 ]
 
-QEMU = (sys.executable, "-m", "emulator")
-
-PATIENCE_S = 30
-"""Far more than anything here takes, on a machine that is busy."""
-
 SECRET = "0123456789abcdef0123456789abcdef"
 
 TIME = r"^[\d:]{8}\.\d{3}  "
 
 
-class Command:
-    """A running command. Its lines come through queues, so that waiting can end."""
-
-    def __init__(self, *args, **options):
-        self.process = subprocess.Popen(
-            [*QEMU, *args],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            **options,
-        )
-        self._lines = self._read(self.process.stdout)
-        self._errors = self._read(self.process.stderr)
-
-    @staticmethod
-    def _read(stream):
-        lines = queue.SimpleQueue()
-
-        def read():
-            for line in stream:
-                lines.put(line.rstrip("\n"))
-            lines.put(None)
-
-        Thread(target=read, daemon=True).start()
-        return lines
-
-    def line(self, pattern):
-        """Return the match of the next line of stdout that matches."""
-        while True:
-            line = self._lines.get(timeout=PATIENCE_S)
-            assert line is not None, f"ended before {pattern!r}: {self.errors()}"
-            match = re.search(pattern, line)
-            if match:
-                return match
-
-    def rest(self):
-        """Return what is still printed, until stdout closes."""
-        return list(iter(lambda: self._lines.get(timeout=PATIENCE_S), None))
-
-    def errors(self):
-        """Return all of stderr, until it closes."""
-        return list(iter(lambda: self._errors.get(timeout=PATIENCE_S), None))
-
-    def send(self, number):
-        self.process.send_signal(number)
-
-    def code(self):
-        return self.process.wait(PATIENCE_S)
-
-
-@contextmanager
-def running(*args, **options):
-    """Run a command, and make sure that it ends."""
-    command = Command(*args, **options)
-    try:
-        yield command
-    finally:
-        command.process.kill()
-        command.process.wait()
-        for stream in (command.process.stdout, command.process.stderr):
-            stream.close()
-
-
 @contextmanager
 def relay(*args, port=0, **options):
     """Run a relay; yield it, and where tunnels find it."""
-    with running("relay", "--port", str(port), *args, **options) as command:
+    with qemu("relay", "--port", str(port), *args, **options) as command:
         url = command.line(r"^  Tunnels  (ws://\S+)$")[1]
         command.line(r"^qemu relay is running at http://\S+ \(Ctrl-C to stop\)$")
         yield command, url
@@ -110,7 +40,7 @@ def relay(*args, port=0, **options):
 @contextmanager
 def tunnel(target, url, *args, **options):
     """Run a tunnel; yield it, and the host of its public address."""
-    with running("tunnel", str(target), "--relay", url, *args, **options) as command:
+    with qemu("tunnel", str(target), "--relay", url, *args, **options) as command:
         yield command, command.line(r"^  Public   http://(\S+)$")[1]
 
 
@@ -215,7 +145,7 @@ def test_a_relay_says_who_comes_and_goes(app):
         server.send(signal.SIGTERM)
 
         assert server.code() == 0
-        assert server.errors() == []
+        assert server.all_errors() == []
 
 
 def test_an_app_that_is_not_there_is_told_to_both_ends(no_app):
@@ -231,10 +161,10 @@ def test_an_app_that_is_not_there_is_told_to_both_ends(no_app):
 
 
 def test_json_lines_are_all_that_stdout_has(app):
-    with running("relay", "--port", "0", "--json", "-q") as server:
+    with qemu("relay", "--port", "0", "--json", "-q") as server:
         url = json.loads(server.line("ready").string)["linkUrl"]
         args = ("tunnel", str(app.server_port), "--relay", url, "--json")
-        with running(*args) as client:
+        with qemu(*args) as client:
             ready = json.loads(client.line("ready").string)
             call(ready["url"].removeprefix("http://"), "/api/hook", b"hello")
             exchange = json.loads(client.line("exchange").string)
@@ -246,7 +176,7 @@ def test_json_lines_are_all_that_stdout_has(app):
                 "stopping",
                 "stopped",
             ]
-            assert any("  Public   " in line for line in client.errors())
+            assert any("  Public   " in line for line in client.all_errors())
         came, went = (json.loads(server.line('"name"').string) for _ in range(2))
         assert (came["type"], went["type"]) == ("came", "went")
         assert came["name"] == went["name"]
@@ -298,19 +228,19 @@ def test_a_tunnel_whose_relay_has_gone_can_be_stopped(app):
         client.send(signal.SIGINT)
 
         assert client.code() == 0
-        assert client.errors() == []
+        assert client.all_errors() == []
 
 
 def test_a_tunnel_waits_for_its_relay(app, no_app):
     url = f"ws://127.0.0.1:{no_app}"
-    with running("tunnel", str(app.server_port), "--relay", url) as client:
+    with qemu("tunnel", str(app.server_port), "--relay", url) as client:
         client.line(
             TIME + "can't reach the relay: connection refused; trying again until"
         )
         client.send(signal.SIGINT)
 
         assert client.code() == 0
-        assert client.errors() == []
+        assert client.all_errors() == []
 
 
 # Refusals
@@ -320,10 +250,10 @@ def test_a_refusal_ends_with_6(app):
     environment = {**os.environ, "QEMU_RELAY_SECRET": SECRET}
     with (
         relay(env=environment) as (_, url),
-        running("tunnel", str(app.server_port), "--relay", url) as client,
+        qemu("tunnel", str(app.server_port), "--relay", url) as client,
     ):
         assert client.code() == 6
-        fact, *advice = client.errors()
+        fact, *advice = client.all_errors()
         assert fact.startswith(f"Error: {url} refused: ")
         assert any("QEMU_RELAY_TOKEN" in line for line in advice)
 
@@ -344,7 +274,7 @@ def test_a_token_opens_what_it_is_for(app):
         with tunnel(*args, env=allowed) as (_, host):
             assert call(host, "/", b"x") == (200, b"x")
         args = ("tunnel", str(app.server_port), "--relay", url, "--name", "bob")
-        with running(*args, env=allowed) as client:
+        with qemu(*args, env=allowed) as client:
             assert client.code() == 6
 
 
@@ -353,7 +283,7 @@ def test_the_newest_tunnel_has_the_name_and_the_other_ends(app):
         args = (app.server_port, url, "--name", "alice")
         with tunnel(*args) as (first, _), tunnel(*args) as (second, host):
             assert first.code() == 6
-            assert "newer session" in first.errors()[0]
+            assert "newer session" in first.all_errors()[0]
             assert call(host, "/", b"x") == (200, b"x")
             second.send(signal.SIGTERM)
             assert second.code() == 0
@@ -398,7 +328,7 @@ def test_the_second_ctrl_c_stops_either_at_once(app):
             command.send(signal.SIGINT)
 
             assert command.code() == 130
-            assert command.errors() == []
+            assert command.all_errors() == []
 
 
 def test_a_closed_terminal_ends_either_quietly(app):
@@ -407,7 +337,7 @@ def test_a_closed_terminal_ends_either_quietly(app):
             command.send(signal.SIGHUP)
 
             assert command.code() == 0
-            assert command.errors() == []
+            assert command.all_errors() == []
 
 
 def test_a_reader_that_leaves_ends_it_although_nothing_happens(app):
