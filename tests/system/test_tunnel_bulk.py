@@ -62,18 +62,31 @@ server.serve_forever()
 
 
 class Command:
-    """A running ``qemu`` command."""
+    """A running ``qemu`` command. What it prints is read, whether or not awaited."""
 
     def __init__(self, process):
         self.process = process
+        self._lines = asyncio.Queue()
+        self._reading = asyncio.ensure_future(self._read())
+
+    async def _read(self):
+        async for line in self.process.stdout:
+            self._lines.put_nowait(line.decode())
+        self._lines.put_nowait("")
 
     async def line(self, pattern):
         """Return the match of the next line that matches."""
         async with asyncio.timeout(PATIENCE_S):
-            while line := await self.process.stdout.readline():
-                if match := re.search(pattern, line.decode()):
+            while line := await self._lines.get():
+                if match := re.search(pattern, line):
                     return match
         raise AssertionError(f"ended before {pattern!r}")
+
+    async def end(self):
+        if self.process.returncode is None:
+            await self.kill()
+        await self._reading
+        self.process._transport.close()
 
     async def kill(self):
         self.process.send_signal(signal.SIGKILL)
@@ -103,9 +116,7 @@ async def running(*args, command=("-m", "emulator")):
     try:
         yield command
     finally:
-        if process.returncode is None:
-            await command.kill()
-        process._transport.close()
+        await command.end()
 
 
 class Way:
@@ -316,6 +327,8 @@ async def test_whatever_is_killed_under_load_nobody_gets_anothers_bytes_or_hangs
             aim = outcomes[200] + 100
             async with asyncio.timeout(PATIENCE_S):
                 while outcomes[200] < aim:
+                    ended = [each.exception() for each in visitors if each.done()]
+                    assert ended == []
                     await asyncio.sleep(0.01)
             await getattr(way, name).kill()
             await getattr(way, f"start_{name}")()
