@@ -15,10 +15,13 @@ from emulator.core.model import DlqEntry, LogEntry, Receipt
 from emulator.core.transition import Transition
 from emulator.engine.log import MAX_PAGE_BYTES
 from emulator.engine.ports import Clock
+from emulator.engine.slices import Sliced, at_once
 from emulator.engine.store import Store
 from emulator.errors import NotFound
 
 __all__ = ["Dlq"]
+
+_LOOKED_AT_IN_A_SLICE = 5_000
 
 
 class Dlq:
@@ -71,12 +74,20 @@ class Dlq:
 
     def list(self, query: DlqQuery) -> tuple[Sequence[DlqEntry], str | None]:
         """Return the entries that a query selects, and the cursor if more follow."""
-        entries: Iterable[DlqEntry] = self._store.dlq_entries(self._clock.now_ms())
+        return at_once(self.look_through(query))
+
+    def look_through(
+        self, query: DlqQuery
+    ) -> Sliced[tuple[Sequence[DlqEntry], str | None]]:
+        """Do what ``list`` does. What goes meanwhile may be there all the same."""
+        entries = tuple(self._store.dlq_entries(self._clock.now_ms()))
         if query.latest_first:
-            entries = reversed(tuple(entries))
+            entries = entries[::-1]
         page: list[DlqEntry] = []
         room_bytes = MAX_PAGE_BYTES
-        for entry in entries:
+        for number, entry in enumerate(entries, 1):
+            if number % _LOOKED_AT_IN_A_SLICE == 0:
+                yield
             if not query.is_beyond_cursor(entry) or not query.matches(entry):
                 continue
             room_bytes -= entry.size_bytes

@@ -10,7 +10,7 @@ their own; they commit through the same door.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from emulator.core import dedup, ids, lifecycle, rate_limit, recovery
 from emulator.core.consequences import with_consequences
@@ -32,6 +32,7 @@ from emulator.core.model import (
 from emulator.core.reroute import Route
 from emulator.core.resources import Declared, Endpoint
 from emulator.core.transition import Transition
+from emulator.engine.cancelling import can_be_cancelled, cancel_selected
 from emulator.engine.declaration import declare
 from emulator.engine.delivery import Delivery
 from emulator.engine.dlq import Dlq
@@ -39,12 +40,13 @@ from emulator.engine.faults import FaultScript, FaultyDelivery
 from emulator.engine.feed import Feed
 from emulator.engine.flow_control import FlowControl
 from emulator.engine.gate import Gate
-from emulator.engine.log import MAX_PAGE_BYTES
+from emulator.engine.log_pages import look_through
 from emulator.engine.persistence import NO_JOURNAL
 from emulator.engine.ports import Clock, Entropy, Journal, Transport
 from emulator.engine.queues import Queues
 from emulator.engine.scheduler import Scheduler
 from emulator.engine.schedules import Schedules
+from emulator.engine.slices import Sliced, at_once
 from emulator.engine.store import Store
 from emulator.engine.url_groups import UrlGroups
 from emulator.engine.waiting import Waiting
@@ -312,56 +314,32 @@ class Engine:
         """Cancel a message that is neither final nor cancelled (MSG-10 to MSG-15)."""
         now_ms = self._clock.now_ms()
         progress = self._store.progress(message_id, now_ms)
-        if progress is None or not _can_be_cancelled(progress):
+        if progress is None or not can_be_cancelled(progress):
             raise NotFound("message", message_id)
         self._commit(lifecycle.cancel(progress, now_ms=now_ms))
 
     def cancel_selected(self, selection: MessageSelection) -> int:
         """Cancel the selected messages, oldest first, and return how many (MSG-20)."""
-        now_ms = self._clock.now_ms()
-        candidates: Iterable[Progress]
-        if selection.message_ids and selection.count is None:
-            found = (
-                self._store.progress(message_id, now_ms)
-                for message_id in dict.fromkeys(selection.message_ids)
-            )
-            candidates = (progress for progress in found if progress is not None)
-        else:
-            candidates = self._store.pending_messages()
-        transitions: list[Transition] = []
-        for progress in candidates:
-            if len(transitions) == selection.count:
-                break
-            if _can_be_cancelled(progress) and selection.matches(progress.message):
-                transitions.append(lifecycle.cancel(progress, now_ms=now_ms))
-        if transitions:
-            self._commit(Transition.merge(transitions))
-        return len(transitions)
+        return at_once(self.cancel_in_slices(selection))
+
+    def cancel_in_slices(self, selection: MessageSelection) -> Sliced[int]:
+        """Do the same, each slice a change of its own."""
+        return cancel_selected(
+            selection, store=self._store, clock=self._clock, commit=self._commit
+        )
 
     # Log
 
     def logs(self, query: LogQuery) -> tuple[list[LogEntry], str | None]:
         """Return the entries that a query selects, and the cursor if more follow."""
-        log = self._store.log
-        from_sequence = None if query.cursor is None else query.cursor[1]
-        entries = (
-            log.newest_first(from_sequence)
-            if query.latest_first
-            else log.oldest_first(from_sequence)
-        )
+        return at_once(self.look_through_log(query))
+
+    def look_through_log(
+        self, query: LogQuery
+    ) -> Sliced[tuple[list[LogEntry], str | None]]:
+        """Do the same in slices; what is dropped meanwhile may be missing."""
         horizon_ms = self._store.log_horizon_ms(self._clock.now_ms())
-        page: list[LogEntry] = []
-        room_bytes = MAX_PAGE_BYTES
-        last = ""
-        for sequence, entry in entries:
-            if entry.time_ms < horizon_ms or not query.matches(entry):
-                continue
-            room_bytes -= entry.size_bytes
-            if len(page) == query.count or (page and room_bytes < 0):
-                return page, last
-            page.append(entry)
-            last = ids.stamp(entry.time_ms, sequence)
-        return page, None
+        return look_through(lambda: self._store.log, query, horizon_ms)
 
     # Signing keys
 
@@ -448,8 +426,3 @@ class Engine:
 
     def _new_message_id(self) -> str:
         return ids.message_id(self._entropy.token_bytes(ids.MESSAGE_ID_BYTES))
-
-
-def _can_be_cancelled(progress: Progress) -> bool:
-    """MSG-15, MSG-24: not when final, nor when cancelled already."""
-    return not progress.is_final and not progress.cancel_requested

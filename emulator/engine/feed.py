@@ -20,6 +20,10 @@ __all__ = ["Feed", "FeedItem", "Subscription"]
 _QUEUE_LENGTH = 20_000
 _KEPT = 5_000
 
+_MAX_BATCH = 200
+_MAX_BATCH_BYTES = 1 << 20
+"""Whoever makes text of a batch lets nothing else run."""
+
 _MAX_BYTES = 1 << 26
 """Of what waits for one listener, and of what is kept."""
 
@@ -35,7 +39,11 @@ class FeedItem(NamedTuple):
 
 
 class Subscription:
-    """One listener's queue. Iterate over it for lists of items, oldest first."""
+    """One listener's queue. Iterate over it for lists of items, oldest first.
+
+    What a listener hasn't asked for stays here, within the bounds. Whoever writes
+    without having to wait lets others run in between.
+    """
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
@@ -65,9 +73,12 @@ class Subscription:
                 raise StopAsyncIteration
             self._arrived.clear()
             await self._arrived.wait()
-        items = list(self._items)
-        self._items.clear()
-        self._bytes = 0
+        items: list[FeedItem] = []
+        room_bytes = _MAX_BATCH_BYTES
+        while self._items and len(items) < _MAX_BATCH and room_bytes > 0:
+            items.append(self._items.popleft())
+            room_bytes -= items[-1].entry.size_bytes
+        self._bytes -= _MAX_BATCH_BYTES - room_bytes
         return items
 
     def take_dropped(self) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from emulator.core.lifecycle import created_entry
 from emulator.core.model import LogEntry, Message, State
@@ -79,9 +80,7 @@ class Log:
         """Iterate over sequence numbers and entries, from just ``below`` one."""
         end = self._first + len(self._entries)
         start = end if below is None else min(below, end)
-        entries = reversed(self._entries)
-        for _ in range(end - start):
-            next(entries, None)
+        entries = islice(reversed(self._entries), end - start, None)
         return zip(
             range(start - 1, self._first - 1, -1), map(_entry, entries), strict=False
         )
@@ -90,9 +89,7 @@ class Log:
         """Iterate over sequence numbers and entries, from just ``above`` one."""
         start = self._first if above is None else max(above + 1, self._first)
         start = min(start, self._first + len(self._entries))
-        entries = iter(self._entries)
-        for _ in range(start - self._first):
-            next(entries, None)
+        entries = islice(self._entries, start - self._first, None)
         return zip(
             range(start, self._first + len(self._entries)),
             map(_entry, entries),

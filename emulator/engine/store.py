@@ -174,6 +174,10 @@ class Store:
             elif not item.is_final:
                 yield item
 
+    def message_ids(self) -> list[str]:
+        """Return the ids of the messages that can be read, oldest first (MSG-28)."""
+        return list(self._progress)
+
     def duplicate_of(self, key: str, now_ms: int) -> str | None:
         """Return the message that opened a deduplication window still open (DED-2)."""
         message_id, until_ms = self._windows.get(key, ("", 0))

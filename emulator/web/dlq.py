@@ -9,11 +9,12 @@ from emulator.core.destination import split_target
 from emulator.core.filters import parse_dlq_query, parse_dlq_selection
 from emulator.core.headers import Overrides, parse_overrides
 from emulator.core.model import Incoming
+from emulator.engine.slices import with_pauses
 from emulator.errors import NotFound
 from emulator.web.call import Call
 from emulator.web.incoming import headers_of, parameters_of
 from emulator.web.messages import read_selection
-from emulator.web.responses import empty, json_response
+from emulator.web.responses import empty, json_response, page_response
 
 __all__ = [
     "delete_dlq",
@@ -27,10 +28,9 @@ __all__ = [
 
 async def list_dlq(call: Call) -> web.Response:
     """``GET /v2/dlq`` (DLQ-5)."""
-    entries, cursor = call.engine.dlq.list(parse_dlq_query(parameters_of(call)))
-    return json_response(
-        wire.page("messages", [wire.dlq_entry(entry) for entry in entries], cursor)
-    )
+    query = parse_dlq_query(parameters_of(call))
+    entries, cursor = await with_pauses(call.engine.dlq.look_through(query))
+    return await page_response("messages", entries, wire.dlq_entry, cursor)
 
 
 async def get_dlq_entry(call: Call) -> web.Response:

@@ -6,25 +6,25 @@ from aiohttp import web
 
 from emulator.core import wire
 from emulator.core.filters import parse_log_query
+from emulator.engine.slices import with_pauses
 from emulator.web.call import Call
 from emulator.web.incoming import parameters_of
-from emulator.web.responses import json_response
+from emulator.web.responses import page_response
 
 __all__ = ["list_events", "list_logs"]
 
 
 async def list_events(call: Call) -> web.Response:
     """``GET /v2/events``: what every SDK calls (LOG-1)."""
-    return _page(call, "events")
+    return await _page(call, "events")
 
 
 async def list_logs(call: Call) -> web.Response:
     """``GET /v2/logs``: the same under the documented name (LOG-1)."""
-    return _page(call, "logs")
+    return await _page(call, "logs")
 
 
-def _page(call: Call, key: str) -> web.Response:
-    entries, cursor = call.engine.logs(parse_log_query(parameters_of(call)))
-    return json_response(
-        wire.page(key, [wire.log_entry(entry) for entry in entries], cursor)
-    )
+async def _page(call: Call, key: str) -> web.Response:
+    query = parse_log_query(parameters_of(call))
+    entries, cursor = await with_pauses(call.engine.look_through_log(query))
+    return await page_response(key, entries, wire.log_entry, cursor)

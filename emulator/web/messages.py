@@ -7,6 +7,7 @@ from aiohttp import web
 from emulator.core import wire
 from emulator.core.bodies import parse_selection
 from emulator.core.filters import parse_message_selection
+from emulator.engine.slices import with_pauses
 from emulator.web.call import Call
 from emulator.web.incoming import parameters_of, read_body
 from emulator.web.responses import json_response
@@ -28,7 +29,8 @@ async def cancel_message(call: Call) -> web.Response:
 async def cancel_messages(call: Call) -> web.Response:
     """``DELETE /v2/messages`` (MSG-20)."""
     selection = parse_message_selection(await read_selection(call))
-    return json_response({"cancelled": call.engine.cancel_selected(selection)})
+    cancelled = await with_pauses(call.engine.cancel_in_slices(selection))
+    return json_response({"cancelled": cancelled})
 
 
 async def read_selection(call: Call) -> dict[str, list[str]]:

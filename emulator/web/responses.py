@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from emulator.core import wire
 from emulator.errors import LimitExceeded, RequestError
 
-__all__ = ["empty", "error", "json_response", "method_not_allowed"]
+__all__ = ["empty", "error", "json_response", "method_not_allowed", "page_response"]
+
+T = TypeVar("T")
+
+_PAUSE_EVERY_BYTES = 500_000
+"""Of JSON: some milliseconds."""
 
 _JSON = {"Content-Type": "application/json"}
 
@@ -25,6 +32,24 @@ def json_response(value: Any, status: int = 200) -> web.Response:
         status=status,
         headers=_JSON,
     )
+
+
+async def page_response(
+    key: str, entries: Iterable[T], render: Callable[[T], Any], cursor: str | None
+) -> web.Response:
+    """Answer with a page of a listing (FMT-17), and let others run meanwhile."""
+    head, tail = _encode(wire.page(key, [], cursor)).split("[]", 1)
+    parts: list[bytes] = []
+    unpaused_bytes = 0
+    for entry in entries:
+        part = _encode(render(entry)).encode()
+        parts.append(part)
+        unpaused_bytes += len(part)
+        if unpaused_bytes >= _PAUSE_EVERY_BYTES:
+            unpaused_bytes = 0
+            await asyncio.sleep(0)
+    body = b"%b[%b]%b" % (head.encode(), b",".join(parts), tail.encode())
+    return web.Response(body=body, headers=_JSON)
 
 
 def empty() -> web.Response:

@@ -25,7 +25,11 @@ async def batch(subscription):
 
 async def rest(subscription):
     """What can still be read of a closed subscription."""
-    return [item async for items in subscription for item in shown(items)]
+    return shown(await rest_of(subscription))
+
+
+async def rest_of(subscription):
+    return [item async for items in subscription for item in items]
 
 
 async def test_a_listener_hears_what_is_written_from_now_on():
@@ -135,8 +139,9 @@ async def test_what_is_no_longer_kept_is_counted():
     feed.emit("a", entries(*range(6000)))
 
     subscription = feed.subscribe(after=10)
+    subscription.close()
 
-    items = await batch(subscription)
+    items = await rest(subscription)
     dropped = subscription.take_dropped()
     assert dropped > 0
     assert items[0][0] == 10 + dropped + 1
@@ -160,8 +165,9 @@ async def test_a_slow_listener_loses_the_oldest_and_hears_how_many():
     slow = feed.subscribe()
 
     feed.emit("a", entries(*range(25_000)))
+    slow.close()
 
-    items = await batch(slow)
+    items = await rest(slow)
     dropped = slow.take_dropped()
     assert dropped > 0
     assert len(items) + dropped == 25_000
@@ -225,7 +231,8 @@ async def test_a_slow_listener_holds_no_more_bodies_than_it_may():
     listener = feed.subscribe()
 
     feed.emit("user", entries_of(*[10_000_000] * 10))
-    items = await anext(aiter(listener))
+    listener.close()
+    items = await rest_of(listener)
 
     assert len(items) < 10
     assert listener.take_dropped() == 10 - len(items)
@@ -237,7 +244,8 @@ async def test_what_is_kept_for_who_comes_back_holds_no_more_either():
     feed.emit("user", entries_of(*[10_000_000] * 10))
 
     returning = feed.subscribe(0)
-    items = await anext(aiter(returning))
+    returning.close()
+    items = await rest_of(returning)
 
     assert [item.sequence for item in items] == list(range(11 - len(items), 11))
     assert returning.take_dropped() == 10 - len(items)
@@ -255,3 +263,40 @@ async def test_what_was_forgotten_is_counted_for_who_comes_back():
 
     assert [item.sequence for item in items] == [3]
     assert returning.take_dropped() == 2
+
+
+# How much at a time
+
+
+async def test_many_items_come_in_batches():
+    feed = Feed()
+    listener = feed.subscribe()
+    feed.emit("user", entries(*range(500)))
+
+    batches = [await batch(listener) for _ in range(3)]
+
+    assert [len(items) for items in batches] == [200, 200, 100]
+    assert [item for items in batches for item in items] == [
+        (n + 1, "user", n) for n in range(500)
+    ]
+
+
+async def test_long_items_come_in_smaller_batches():
+    feed = Feed()
+    listener = feed.subscribe()
+    feed.emit("user", entries_of(*[600_000] * 5))
+
+    assert [len(await batch(listener)) for _ in range(3)] == [2, 2, 1]
+
+
+async def test_what_a_listener_has_not_asked_for_still_makes_room():
+    feed = Feed()
+    slow = feed.subscribe()
+    feed.emit("user", entries_of(*[10_000_000] * 6))
+
+    (first,) = await batch(slow)
+    feed.emit("user", entries_of(*[10_000_000] * 6))
+    (second,) = await batch(slow)
+
+    assert first[0] == 1
+    assert slow.take_dropped() == second[0] - first[0] - 1 > 0

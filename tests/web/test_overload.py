@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 
 from emulator import Emulator, Settings
 from emulator import emulator as emulator_module
+from emulator.engine import cancelling, dlq, log_pages
 from emulator.engine.engine import Engine
-from tests.web.test_client import HOOK, head, serve
+from emulator.web import responses
+from tests.web.test_client import HOOK, NOT_RETRYABLE, Api, head, serve
 
 PUBLISH = f"/v2/publish/{HOOK}"
 
@@ -44,6 +47,82 @@ async def test_a_start_that_fails_leaves_nothing_open(
     assert not is_listened_on(emulator.port)
     await emulator.start()  # nor is the file locked
     await emulator.stop(drain_s=0)
+
+
+# Slow readers
+
+
+async def fill_with_bodies(api: Api, *, count: int, body_bytes: int) -> None:
+    for _ in range(count):
+        await api.publish(body=bytes(body_bytes))
+    await api.settle()
+
+
+async def test_a_listener_that_reads_nothing_delays_no_delivery_and_holds_little():
+    async with serve() as api, api.connect() as stalled:
+        await stalled.send(head("GET", "/_qemu/feed", user=None))
+        await stalled.head()
+        assert b": listening" in await stalled.some()
+
+        await fill_with_bodies(api, count=60, body_bytes=1_000_000)
+
+        assert len(api.transport.requests) == 60
+        (listener,) = api.emulator.feed._subscriptions
+        held = sum(item.entry.size_bytes for item in listener._items)
+        assert held <= 1 << 26
+        # Sixty messages have 180 entries: most of them are gone for who reads nothing.
+        listener.take_dropped()
+        assert 180 - len(listener._items) > 100
+
+
+async def test_a_log_reader_that_reads_nothing_delays_no_delivery():
+    async with serve() as api:
+        await fill_with_bodies(api, count=10, body_bytes=1_000_000)
+        async with api.connect() as stalled:
+            for _ in range(5):
+                await stalled.send(head("GET", "/v2/events"))
+            await fill_with_bodies(api, count=20, body_bytes=10)
+
+            assert len(api.transport.requests) == 30
+
+
+@pytest.mark.parametrize("target", ["/v2/events?host=none", "/v2/events", "/v2/dlq"])
+async def test_others_run_while_a_page_is_made(target: str, monkeypatch):
+    monkeypatch.setattr(log_pages, "_SLICE", 10)
+    monkeypatch.setattr(dlq, "_LOOKED_AT_IN_A_SLICE", 10)
+    monkeypatch.setattr(responses, "_PAUSE_EVERY_BYTES", 1000)
+    async with serve(NOT_RETRYABLE) as api:
+        for _ in range(100):
+            await api.publish()
+        await api.settle()
+        pauses = count_pauses(monkeypatch)
+
+        assert (await api.get(target)).status == 200
+        assert len(pauses) >= 10
+
+
+async def test_others_run_while_messages_are_cancelled(monkeypatch):
+    monkeypatch.setattr(cancelling, "_SLICE", 10)
+    async with serve() as api:
+        for _ in range(100):
+            await api.publish(headers=[("Upstash-Delay", "1h")])
+        pauses = count_pauses(monkeypatch)
+
+        assert (await api.delete("/v2/messages")).json == {"cancelled": 100}
+        assert len(pauses) >= 10
+
+
+def count_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return a list that gets an item whenever something lets others run."""
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def counted(delay_s: float) -> None:
+        pauses.append(delay_s)
+        await sleep(delay_s)
+
+    monkeypatch.setattr(asyncio, "sleep", counted)
+    return pauses
 
 
 # Slow senders
