@@ -9,6 +9,7 @@
     │   ├── InvalidDestination         .destination .reason             400
     │   ├── InvalidExpression          .expression .position .reason    400
     │   ├── InvalidBody                .reason                          400
+    │   ├── InvalidState               .line .reason                    400
     │   ├── QuotaExceeded              .quota .limit                    400, 412
     │   ├── Unauthorized                                                401
     │   ├── Forbidden                  .reason                          403
@@ -43,6 +44,7 @@ __all__ = [
     "InvalidExpression",
     "InvalidHeader",
     "InvalidParameter",
+    "InvalidState",
     "JournalCorrupt",
     "JournalError",
     "JournalLocked",
@@ -155,6 +157,18 @@ class InvalidBody(RequestError):
 
     def __str__(self) -> str:
         return f"invalid body: {self.reason}"
+
+
+class InvalidState(RequestError):
+    """A file of exported state can't be imported; ``line`` counts from 1."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(line, reason)
+        self.line = line
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"line {self.line} of the state: {self.reason}; nothing was changed"
 
 
 class QuotaExceeded(RequestError):

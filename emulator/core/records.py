@@ -4,9 +4,9 @@ A record is a JSON object with the names of the fields; what has its usual value
 left out. The defaults stand here and not in the model: a file's meaning must not
 change with the code. Bodies aren't in records: they are bytes, and stand beside them.
 
-Reading trusts nothing. Whatever isn't exactly what writing makes raises ``ValueError``
-with a sentence that names the field, and nothing else is ever raised. Nothing here
-knows a table or a file.
+Reading takes the text, or what JSON makes of it. It trusts nothing. Whatever isn't
+exactly what writing makes raises ``ValueError`` with a sentence that names the field,
+and nothing else is ever raised. Nothing here knows a table or a file.
 """
 
 from __future__ import annotations
@@ -337,6 +337,8 @@ _UNREACHABLE = _Shape(Unreachable, error=_Field(_text))
 
 
 def _parse(text: Any) -> Any:
+    if type(text) is dict:
+        return text  # it was a part of something, and has been parsed with that
     _check(type(text) is str, "a record is not a text")
     try:
         return json.loads(text)

@@ -41,7 +41,7 @@ from emulator.engine.feed import Feed
 from emulator.engine.flow_control import FlowControl
 from emulator.engine.gate import Gate
 from emulator.engine.log_pages import look_through
-from emulator.engine.persistence import NO_JOURNAL
+from emulator.engine.persistence import NO_JOURNAL, Saved
 from emulator.engine.ports import Clock, Entropy, Journal, Transport
 from emulator.engine.queues import Queues
 from emulator.engine.scheduler import Scheduler
@@ -112,7 +112,7 @@ class Engine:
             max_response_bytes=limits.max_message_bytes,
         )
         store = self._store
-        gate = Gate(
+        gate = self._gate = Gate(
             parallelism=limits.global_parallelism,
             queue=lambda name: store.queues.get(name),
             flow_key=lambda key: store.flow_keys.get(key),
@@ -362,7 +362,9 @@ class Engine:
 
         Raises ``JournalError``: then nothing has changed.
         """
-        saved = self._journal.load(self.user)
+        self._have(self._journal.load(self.user))
+
+    def _have(self, saved: Saved) -> None:
         self._store.load(saved)
         self._store.keys = self._first_keys
         # Other keys by configuration than then: somebody has changed them since.
@@ -372,8 +374,46 @@ class Engine:
         self.dlq.restore(saved.dlq, saved.log)
         self.scheduler.restore(saved)
 
+    def saved(self) -> Saved:
+        """Return the whole state of this instant, to be kept elsewhere.
+
+        Nothing that happens later changes it. Takes some milliseconds for 100,000
+        messages.
+        """
+        saved = self._store.saved(self._clock.now_ms())
+        is_rotated = self._store.keys != self._first_keys
+        return saved._replace(
+            keys=self._store.keys if is_rotated else None,
+            keys_before=self._first_keys if is_rotated else None,
+            periods=self._gate.periods(),
+            today=(self._today, self._messages_today) if self._messages_today else None,
+        )
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it has nothing but what is declared."""
+        store, declared = self._store, self._declared
+        return (
+            not len(store.log)
+            and not self.pending
+            and not self.dlq.count()
+            and store.keys == self._first_keys
+            and store.queues.keys() <= {name for name, _, _ in declared.queues}
+            and store.url_groups.keys() <= {name for name, _, _ in declared.url_groups}
+            and store.schedules.keys() <= {name for name, _, _ in declared.schedules}
+            and not store.flow_keys
+        )
+
+    def replace(self, saved: Saved) -> None:
+        """Have another state, and nothing else, once the journal has taken it.
+
+        Deliveries under way are dropped. ``recover`` belongs behind it.
+        """
+        self.scheduler.cut_off()
+        self._have(saved)
+
     def recover(self) -> None:
-        """After ``restore``: settle what was under way, and look ahead (SCH-35)."""
+        """Settle what was under way in a state that was read; look ahead (SCH-35)."""
         pending = self._store.pending_messages()
         after = recovery.recover(
             (item for item in pending if item.state is State.ACTIVE),

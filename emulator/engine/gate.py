@@ -162,6 +162,14 @@ class Gate:
         self._tell(key, line.usage)
         self._reopen(key)
 
+    def periods(self) -> list[tuple[str, int, int]]:
+        """Return what ``note_period`` has heard last of each key, by name."""
+        return sorted(
+            (key, line.usage.started, line.usage.period_start_ms)
+            for key, line in self._lines.items()
+            if line.usage.period_start_ms is not None
+        )
+
     def restore(
         self,
         pending: Iterable[Progress],

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import islice, takewhile
 
 from emulator.core.lifecycle import created_entry
 from emulator.core.model import LogEntry, Message, State
+from emulator.engine.persistence import Told
 
 __all__ = ["MAX_PAGE_BYTES", "Log"]
 
@@ -45,6 +46,17 @@ class Log:
         """Begin with entries that were kept, numbered on from the oldest."""
         self._first = first_sequence
         self.extend(entries)
+
+    def saved(self, from_ms: int) -> tuple[int, Told[LogEntry]]:
+        """Return the first entry's sequence number, and the entries as they are now.
+
+        Those at the old end that are older than ``from_ms`` are left out.
+        """
+        forgotten = sum(
+            1 for _ in takewhile(lambda item: _time_ms(item) < from_ms, self._entries)
+        )
+        entries = tuple(self._entries)[forgotten:]
+        return self._first + forgotten, Told(entries, _entry)
 
     def __len__(self) -> int:
         return len(self._entries)

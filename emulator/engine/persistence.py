@@ -5,8 +5,8 @@ The journal itself is a port (``ports.py``). Here is what passes through it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar, overload
 
 from emulator.core.model import (
     Deduplication,
@@ -20,7 +20,9 @@ from emulator.core.resources import FlowKey, Queue, Schedule, UrlGroup
 from emulator.core.transition import Transition
 from emulator.engine.ports import Journal
 
-__all__ = ["NO_JOURNAL", "Horizon", "NoJournal", "Saved"]
+__all__ = ["NO_JOURNAL", "Horizon", "NoJournal", "Saved", "Told"]
+
+T = TypeVar("T")
 
 
 class Horizon(NamedTuple):
@@ -39,7 +41,7 @@ class Horizon(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """A user's state as it was kept."""
+    """A user's state as it was kept; or as it is, to be kept elsewhere."""
 
     progress: Sequence[Progress] = ()
     """Of the messages that aren't final, and of some that are; oldest first."""
@@ -79,6 +81,34 @@ class Saved(NamedTuple):
     """A day, counted from 1970, and how many messages were published on it."""
 
 
+class Told(Sequence[T]):
+    """Values that are told by others, and made when somebody asks for them.
+
+    So a state is taken in one go, however much there is of it.
+    """
+
+    def __init__(self, items: Sequence[Any], tell: Callable[[Any], T]) -> None:
+        self._items = items
+        self._tell = tell
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self._tell, self._items)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        if isinstance(index, slice):
+            return Told(self._items[index], self._tell)
+        return self._tell(self._items[index])
+
+
 class NoJournal(Journal):
     """Keeps nothing, and is always done with it."""
 
@@ -103,6 +133,9 @@ class NoJournal(Journal):
 
     def load(self, user: str) -> Saved:
         return Saved()
+
+    def replace(self, states: Mapping[str, Saved]) -> None:
+        pass
 
     async def flushed(self) -> None:
         pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from emulator.core.model import Outcome, Outgoing, SigningKeys
@@ -19,6 +19,9 @@ class Clock(Protocol):
 
     def now_ms(self) -> int:
         """Return the present instant."""
+
+    def begin(self, at_ms: int) -> None:
+        """Show at least this instant from now on, unless it is the machine's time."""
 
     async def sleep_until(self, when_ms: int) -> None:
         """Return once ``now_ms()`` has reached ``when_ms``."""
@@ -76,6 +79,13 @@ class Journal(Protocol):
 
     def load(self, user: str) -> Saved:
         """Return what is kept of a user. Raises ``JournalError``."""
+
+    def replace(self, states: Mapping[str, Saved]) -> None:
+        """Take users' whole states, in place of what they have; all or none.
+
+        Every final message among them is in the log or in the DLQ. Raises
+        ``NotStored``: then nothing may be replaced.
+        """
 
     async def flushed(self) -> None:
         """Return once all is written that was given. Raises ``NotStored``.

@@ -18,12 +18,19 @@ from types import MappingProxyType
 
 from emulator.core.lifecycle import created_progress
 from emulator.core.limits import Limits
-from emulator.core.model import DlqEntry, Message, Progress, SigningKeys, State
+from emulator.core.model import (
+    Deduplication,
+    DlqEntry,
+    Message,
+    Progress,
+    SigningKeys,
+    State,
+)
 from emulator.core.resources import FlowKey, Queue, Schedule, UrlGroup
 from emulator.core.transition import Transition
 from emulator.engine.dropped import Dropped
 from emulator.engine.log import Log
-from emulator.engine.persistence import Horizon, Saved
+from emulator.engine.persistence import Horizon, Saved, Told
 from emulator.errors import Overloaded
 
 __all__ = ["Store"]
@@ -141,6 +148,26 @@ class Store:
         self._flow_keys |= {key.key: key for key in saved.flow_keys}
         self._schedules |= {each.schedule_id: each for each in saved.schedules}
         self.log.load(saved.first_log_sequence, saved.log)
+
+    def saved(self, now_ms: int) -> Saved:
+        """Return what there is at an instant, but for the keys."""
+        first, log = self.log.saved(self.log_horizon_ms(now_ms))
+        windows = [
+            Deduplication(key, message_id, until_ms)
+            for key, (message_id, until_ms) in self._windows.items()
+            if now_ms < until_ms
+        ]
+        return Saved(
+            progress=Told(tuple(self._progress.values()), _progress),
+            log=log,
+            first_log_sequence=first,
+            dlq=tuple(self.dlq_entries(now_ms)),
+            windows=sorted(windows, key=lambda each: (each.until_ms, each.key)),
+            queues=tuple(self._queues.values()),
+            url_groups=tuple(self._url_groups.values()),
+            flow_keys=tuple(self._flow_keys.values()),
+            schedules=tuple(self._schedules.values()),
+        )
 
     def lag(self, queue_name: str) -> int:
         """Return how many messages of a queue aren't final (QUE-21)."""
@@ -285,3 +312,7 @@ class Store:
 
     def _remove_from_dlq(self, dlq_id: str) -> None:
         self._dlq_bytes -= self._dlq.pop(dlq_id).size_bytes
+
+
+def _progress(item: Progress | Message) -> Progress:
+    return created_progress(item) if isinstance(item, Message) else item

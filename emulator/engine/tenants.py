@@ -15,7 +15,8 @@ from emulator.engine.clock import VirtualClock
 from emulator.engine.engine import Engine
 from emulator.engine.faults import FaultScript
 from emulator.engine.feed import Feed
-from emulator.engine.persistence import NO_JOURNAL
+from emulator.engine.importing import Imported
+from emulator.engine.persistence import NO_JOURNAL, Saved
 from emulator.engine.ports import Clock, Journal
 from emulator.errors import Conflict
 
@@ -145,6 +146,38 @@ class Tenants:
         self.feed.forget()
         for engine in self.engines:
             engine.reset()
+
+    def saved(self) -> dict[str, Saved]:
+        """Return every user's state of this instant, by name."""
+        return {engine.user: engine.saved() for engine in self.engines}
+
+    def replace(self, imported: Imported, *, may_overwrite: bool) -> None:
+        """Let users have the states of a file; who isn't in it keeps theirs.
+
+        The journal has all of it, or none. Messages that fell due by the clock are
+        delivered at once; so are those whose deliveries were under way. A clock that
+        isn't the machine's goes to the file's instant, unless it is beyond it. Nothing
+        of it is announced: it is no news.
+
+        Raises ``Conflict`` where that would overwrite something, and ``NotStored``;
+        then nothing has changed.
+        """
+        states = imported.states
+        engines = [engine for engine in self.engines if engine.user in states]
+        for engine in engines:
+            if not (may_overwrite or engine.is_new):
+                raise Conflict(
+                    f"user {engine.user} has state already, which the import would "
+                    "replace: allow it with replace=true"
+                )
+        self.journal.replace(states)
+        self.feed.forget()
+        for engine in engines:
+            engine.replace(states[engine.user])
+        self.clock.begin(imported.time_ms)
+        for engine in engines:
+            engine.recover()
+            engine.scheduler.pump()
 
     def hold(self) -> None:
         """From now on deliver only while the clock is being turned.

@@ -7,6 +7,7 @@ touches a file; ``Numbers`` are what a user's rows are numbered with.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
@@ -14,6 +15,7 @@ from zlib import crc32
 from emulator.core import records
 from emulator.core.model import DlqEntry, LogEntry, Progress, State
 from emulator.core.transition import Transition
+from emulator.engine.persistence import Saved
 from emulator.journal import schema
 
 __all__ = ["Counter", "Group", "Numbers", "checksum", "fact"]
@@ -110,12 +112,14 @@ class Group:
             moved[message_id] = number
         for entry in transition.log:
             self._log(entry, moved[entry.message.message_id], numbers)
-        for row in made:
-            row[12] = checksum((*row[:5], row[10]), row[11])
+        _seal(made)
         for failed in transition.dlq_added:
             number = moved[failed.message.message_id]
             # Its log entry is the last that was written of it.
-            self._fail(failed, number, numbers)
+            sequence = next(
+                row[1] for row in reversed(self.log) if row[8] == failed.dlq_id
+            )
+            self._fail(failed, number, sequence, numbers)
         for progress in transition.progress:
             if progress.is_final:
                 del numbers.messages[progress.message.message_id]
@@ -123,6 +127,54 @@ class Group:
         if transition[_REST] != _NO_REST:
             self._add_rest(transition, numbers)
         return bool(made)
+
+    def replace(self, saved: Saved, numbers: Numbers) -> None:
+        """Take a user's whole state, in place of all that the user has.
+
+        Comes before anything else of that user's. DLQ entries that the log doesn't
+        tell of any more get the places just before it.
+        """
+        self.reset(numbers)
+        numbers.first_sequence = numbers.next_sequence = saved.first_log_sequence
+        self.note(numbers, "log begins", str(saved.first_log_sequence))
+        made = {
+            progress.message.message_id: self._make(progress, numbers)
+            for progress in saved.progress
+        }
+        for entry in saved.log:
+            self._log(entry, made[entry.message.message_id], numbers)
+        _seal(self.messages[number] for number in made.values())
+        told = {
+            entry.dlq_id: sequence
+            for sequence, entry in enumerate(saved.log, saved.first_log_sequence)
+            if entry.dlq_id is not None
+        }
+        untold = [failed for failed in saved.dlq if failed.dlq_id not in told]
+        before = saved.first_log_sequence - len(untold)
+        told |= {failed.dlq_id: before + place for place, failed in enumerate(untold)}
+        for failed in saved.dlq:
+            number = made[failed.message.message_id]
+            self._fail(failed, number, told[failed.dlq_id], numbers)
+        for progress in saved.progress:
+            if progress.is_final:
+                del numbers.messages[progress.message.message_id]
+        self._add_rest(
+            Transition(
+                deduplications=tuple(saved.windows),
+                keys=saved.keys,
+                queues=tuple(saved.queues),
+                url_groups=tuple(saved.url_groups),
+                flow_keys=tuple(saved.flow_keys),
+                schedules=tuple(saved.schedules),
+            ),
+            numbers,
+        )
+        if saved.keys_before is not None:
+            self.note(numbers, "keys before", records.write_keys(saved.keys_before))
+        if saved.today is not None:
+            self.note(numbers, "today", records.write_numbers(saved.today))
+        for period in saved.periods:
+            self.note_period(numbers, *period)
 
     def note(self, numbers: Numbers, name: str, value: str) -> None:
         """Take a fact of a user's."""
@@ -183,8 +235,9 @@ class Group:
         )
         self.log.append((*row, body, checksum(row, body)))
 
-    def _fail(self, entry: DlqEntry, number: int, numbers: Numbers) -> None:
-        sequence = next(row[1] for row in reversed(self.log) if row[8] == entry.dlq_id)
+    def _fail(
+        self, entry: DlqEntry, number: int, sequence: int, numbers: Numbers
+    ) -> None:
         outcome, body = records.write_outcome(entry.outcome)
         row = (
             numbers.user,
@@ -242,6 +295,11 @@ class Group:
 
 _REST = slice(Transition._fields.index("dlq_removed"), -1)
 _NO_REST = Transition()[_REST]
+
+
+def _seal(made: Iterable[_Row]) -> None:
+    for row in made:
+        row[12] = checksum((*row[:5], row[10]), row[11])
 
 
 def _state(progress: Progress, number: int) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from emulator.core import records
@@ -165,6 +165,20 @@ class SqliteJournal(Journal):
 
     def load(self, user: str) -> Saved:
         return self._file.load(self._numbers[user], self._horizons[user]())
+
+    def replace(self, states: Mapping[str, Saved]) -> None:
+        if self._failure is None:
+            self.flush()
+        if self._failure is not None:
+            raise self._refusal()
+        group = Group(self._file.counter)
+        replaced = {}
+        for user, saved in states.items():
+            replaced[user] = Numbers(self._numbers[user].user)
+            group.replace(saved, replaced[user])
+        self._group = group
+        self._numbers |= replaced
+        self._flush_soon()
 
     async def flushed(self) -> None:
         if self._group.is_empty:
