@@ -18,6 +18,7 @@ __all__ = [
     "INSERT_MESSAGE",
     "INSERT_USER",
     "MOVE_MESSAGE",
+    "OF_USERS",
     "PUT_FACT",
     "PUT_PERIOD",
     "PUT_RESOURCE",
@@ -206,15 +207,7 @@ DELETE_RESOURCE = {
     table: f"DELETE FROM {table} WHERE user = ? AND name = ?" for table in PUT_RESOURCE
 }
 
-RESET = tuple(
-    f"DELETE FROM {table} WHERE user = ?"
-    for table in (
-        "facts",
-        "messages",
-        "log",
-        "dlq",
-        "windows",
-        "periods",
-        *PUT_RESOURCE,
-    )
-)
+OF_USERS = ("facts", "messages", "log", "dlq", "windows", "periods", *PUT_RESOURCE)
+"""Tables whose rows are a user's."""
+
+RESET = tuple(f"DELETE FROM {table} WHERE user = ?" for table in OF_USERS)
