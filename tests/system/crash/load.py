@@ -139,14 +139,18 @@ class Load:
         await self.publish(plan, padding=padding)
 
     async def publish(
-        self, plan: Plan, *, padding: bytes = b"", **headers: str
+        self,
+        plan: Plan,
+        *,
+        padding: bytes = b"",
+        headers: dict[str, str] | None = None,
     ) -> dict[str, Any]:
         """Publish one message, and keep the books."""
         sent = self._books.send(plan, time.time())
         answer: dict[str, Any] = await self._client.call(
             "POST",
             f"/v2/{self._verb(plan)}/{self._url_of(sent)}",
-            headers=self._headers(plan) | headers,
+            headers=self._headers(plan) | (headers or {}),
             body=b"%d %s" % (sent.token, padding),
         )
         if not answer.get("deduplicated"):
@@ -205,7 +209,7 @@ class Load:
         first = None
         for _ in range(3):
             try:
-                answer = await self.publish(Plan(), **header)
+                answer = await self.publish(Plan(), headers=header)
             except Unanswered:
                 continue
             if first is None:
@@ -371,15 +375,44 @@ class Load:
 
     async def _configure(self, chance: Random) -> None:
         """Pause and resume queues and keys, change the group, rotate the keys."""
-        what = chance.choice(["queue", "queue", "flow key", "flow key", "keys"])
+        what = chance.choice(
+            ["queue", "queue", "flow key", "flow key", "keys", "group", "pin"]
+        )
         if what == "keys":
             await self._rotate()
             await asyncio.sleep(0.3)
+        elif what == "group":
+            await self._change_group(chance)
+        elif what == "pin":
+            verb, state = chance.choice(
+                [("pin?parallelism=3", True), ("unpin?parallelism=true", False)]
+            )
+            path = f"/v2/flowControl/pinned/{verb}"
+            await self._change("flow key", "pinned", (False, state), "POST", path)
         else:
             name = chance.choice(sorted(QUEUES if what == "queue" else FLOW_KEYS))
             await self.set_paused(what, name, True)
             await asyncio.sleep(chance.uniform(0.02, 0.15))
             await self.set_paused(what, name, False)
+
+    async def _change_group(self, chance: Random) -> None:
+        """Give a URL group one endpoint more, or remove it."""
+        name = f"group-{chance.randrange(3)}"
+        path = f"/v2/topics/{name}"
+        (urls,) = self._books.known("URL group", name)
+        if isinstance(urls, tuple) and chance.random() < 0.5:
+            await self._change("URL group", name, ABSENT, "DELETE", path)
+            return
+        before = urls if isinstance(urls, tuple) else ()
+        url = f"{self._destination_url}/message/{len(before)}"
+        await self._change(
+            "URL group",
+            name,
+            (*before, url),
+            "POST",
+            f"{path}/endpoints",
+            json={"endpoints": [{"url": url}]},
+        )
 
     async def set_paused(self, kind: str, name: str, is_paused: bool) -> None:
         """Pause or resume a queue or a flow-control key."""
@@ -392,12 +425,11 @@ class Load:
         await self._change(kind, name, state, "POST", path)
 
     async def _rotate(self) -> None:
-        possible = self._books.known("keys", "")
+        possible: set[Any] = set(self._books.known("keys", ""))
         try:
             keys = await self._client.call("POST", "/v2/keys/rotate")
         except Unanswered:
-            for state in tuple(possible):
-                assert isinstance(state, tuple)
+            for state in possible:
                 self._books.doubt("keys", "", (state[1], "?"))
             raise
         if keys["current"] not in {state[1] for state in possible}:
