@@ -266,7 +266,10 @@ def measure_restart(plan: Plan) -> Iterator[Metric]:
                 failed.append({"qemu": float(seen.failed)})
             title = f"restart of the relay, {how}"
             yield Metric(
-                f"{title}: longest wait for an answer", "ms", away, [Goal("<=", 1000)]
+                f"{title}: longest time without an answer",
+                "ms",
+                away,
+                [Goal("<=", 1000)],
             )
             goals = [Goal("<=", 0)] if keeps else []
             yield Metric(f"{title}: failed calls", "calls", failed, goals)

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -178,12 +180,10 @@ def link_ms(target: int) -> float:
 class Calls:
     """What callers have seen, each on a connection of its own."""
 
-    answered: int = 0
+    answered_s: list[float] = field(default_factory=list)
+    """When each answer came."""
 
     failed: int = 0
-
-    longest_s: float = 0.0
-    """From asking to the answer."""
 
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -193,7 +193,7 @@ class Restart:
     """What callers saw of a relay's restart."""
 
     away_ms: float
-    """From the signal until a call that was made after it was answered."""
+    """The longest time without an answer: 10 without a restart."""
 
     failed: int
 
@@ -234,15 +234,14 @@ def restart(folder: Path, target: int, *, keeps_socket: bool) -> Restart:
         return asyncio.run(_called_through(port, again))
 
 
-async def _called_through(port: int, again: object) -> Restart:
+async def _called_through(port: int, again: Callable[[], None]) -> Restart:
     loop = asyncio.get_running_loop()
     calls = Calls()
     back = asyncio.Event()
-    is_away = False
+    is_started_again = False
 
     async def call() -> None:
-        begin_s = loop.time()
-        was_away = is_away
+        is_late = is_started_again
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -255,9 +254,8 @@ async def _called_through(port: int, again: object) -> Restart:
         except OSError:
             answer = b""
         if answer.split(b" ", 2)[1:2] == [b"200"]:
-            calls.answered += 1
-            calls.longest_s = max(calls.longest_s, loop.time() - begin_s)
-            if was_away:
+            calls.answered_s.append(loop.time())
+            if is_late:
                 back.set()
         else:
             calls.failed += 1
@@ -271,16 +269,15 @@ async def _called_through(port: int, again: object) -> Restart:
 
     caller = asyncio.create_task(keep_calling())
     await asyncio.sleep(0.3)
-    stopped_s = loop.time()
-    is_away = True
     await asyncio.to_thread(again)
+    is_started_again = True
     async with asyncio.timeout(_PATIENCE_S):
         await back.wait()
-    away_ms = (loop.time() - stopped_s) * 1000
     await asyncio.sleep(0.3)
     caller.cancel()
     await asyncio.gather(*calls.tasks)
-    return Restart(away_ms, calls.failed)
+    longest_s = max(later - sooner for sooner, later in pairwise(calls.answered_s))
+    return Restart(longest_s * 1000, calls.failed)
 
 
 # Signatures
