@@ -204,6 +204,7 @@ async def test_who_dribbles_a_hello_is_closed_all_the_same():
         closing = asyncio.ensure_future(client.socket.wait_closed())
         async with asyncio.timeout(LIMIT_S):
             while not closing.done():
+                await asyncio.sleep(0)  # once closed, nothing below waits
                 with suppress(websockets.ConnectionClosed):
                     pong = await client.socket.ping()  # bytes that say nothing
                     await asyncio.wait(
