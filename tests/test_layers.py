@@ -210,6 +210,9 @@ EXCHANGES = (
 )
 """What came through, as values."""
 
+BODIES = ("tunnel.reframing", "tunnel.upload")
+"""A request's body and an answer's, at the relay."""
+
 RECORDS = ("tunnel.record", "tunnel.replay_request")
 """What came through, from a file."""
 
@@ -260,7 +263,8 @@ TUNNEL = (
     *tunnel_layers(("tunnel.settings",), *SHARED, *RULES, standard=(*PURE, "ssl")),
     *tunnel_layers(("tunnel.events",), "tunnel.exchange"),
     *tunnel_layers(("tunnel.carriage",), *SHARED, standard=(*PURE, "logging")),
-    *tunnel_layers(RELAY, *BOTH_ENDS, *RULES, standard=None),
+    *tunnel_layers(BODIES, *SHARED),
+    *tunnel_layers(RELAY, *BOTH_ENDS, *RULES, *BODIES, standard=None),
     *tunnel_layers(CLIENT, *BOTH_ENDS, *EXCHANGES, *RECORDS, standard=None),
 )
 """Neither end imports the other's modules, or the emulator's."""
