@@ -232,7 +232,9 @@ def _while_paused(
         place = change.kind, change.name
         if change.kind not in ("queue", "flow key"):
             continue
-        is_pause = change.state in ((QUEUES.get(change.name), True), (True, False))
+        assert isinstance(change.state, tuple)
+        # A queue's parallelism, and whether it is paused; whether a key is, and pinned.
+        is_pause = change.state[1] if change.kind == "queue" else change.state[0]
         paused_s = pauses.pop(place, None)
         if paused_s is not None and not is_pause:
             for number, run in enumerate(runs):
