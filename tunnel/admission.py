@@ -216,6 +216,7 @@ class Admission:
             if policy.rate is None
             else TokenBucket(policy.rate, burst=policy.rate),
             gone_s=now_s,
+            max_streams=self._settings.max_streams,
             now_s=asyncio.get_running_loop().time,
         )
         before = leases.put(session)

@@ -16,6 +16,7 @@ from dataclasses import InitVar, dataclass, field
 from typing import Protocol
 
 from tunnel.access import Grant, Policy, TokenBucket
+from tunnel.http import RequestHead
 from tunnel.link import Link
 from tunnel.wire import ResetCode
 
@@ -24,6 +25,7 @@ __all__ = [
     "Held",
     "Leases",
     "MemoryDirectory",
+    "Refused",
     "Session",
     "SessionSocket",
     "cut_silent",
@@ -71,6 +73,19 @@ class SessionSocket(Protocol):
         """Send what the link has to say."""
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The answer to a request that isn't let into its tunnel."""
+
+    status: int
+    end: bytes
+    """That refuses: ``access`` or ``relay``."""
+    sentence: str
+    retry_after_s: int | None = None
+    more: bytes = b""
+    """Further header lines."""
+
+
 @dataclass(slots=True, eq=False)
 class Session:
     """A tunnel, seen from the relay."""
@@ -84,6 +99,8 @@ class Session:
     grant: Grant
     policy: Policy
     bucket: TokenBucket | None
+    max_streams: int
+    """Requests under way."""
     now_s: InitVar[Callable[[], float]]
     link: Link = field(init=False)
     socket: SessionSocket | None = None
@@ -94,6 +111,35 @@ class Session:
 
     def __post_init__(self, now_s: Callable[[], float]) -> None:
         self.link = Link(now_s=now_s, on_ready=self.ready)
+
+    def refusal(
+        self, head: RequestHead, prefix: bytes, client: str, *, now_s: float
+    ) -> Refused | None:
+        """Return why a request may not pass now, or ``None`` if it may.
+
+        ``prefix`` is what the app doesn't see of the target, ``client`` the visitor.
+        """
+        policy, bucket = self.policy, self.bucket
+        if not policy.is_open:
+            path = head.path[len(prefix) :] or b"/"
+            refusal = policy.check(client, path, head.header(b"authorization"))
+            if refusal is not None:
+                return Refused(
+                    refusal.status, b"access", refusal.sentence, more=refusal.more
+                )
+        if bucket is not None:
+            wait_s = bucket.take(now_s)
+            if wait_s > 0:
+                return Refused(
+                    429,
+                    b"access",
+                    "the tunnel's rate is used up",
+                    retry_after_s=max(1, round(wait_s + 0.5)),
+                )
+        if self.link.open_streams >= self.max_streams:
+            sentence = "too many requests are under way in this tunnel"
+            return Refused(503, b"relay", sentence, retry_after_s=1)
+        return None
 
     def ready(self) -> None:
         """Its link has something to send: see to it, if there is a socket."""

@@ -10,23 +10,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tunnel.flow import FIRST_BYTES
 from tunnel.http import (
     BadMessage,
-    BodyReader,
     RequestHead,
-    ResponseHead,
-    check_trailers,
-    encode_chunk,
     error_response,
     forward_request,
     forward_response,
-    last_chunk,
     parse_response_head,
 )
 from tunnel.leases import Session
 from tunnel.link import Stream
 from tunnel.names import Address
+from tunnel.reframing import Reframing
+from tunnel.upload import Upload
 from tunnel.wire import (
     CHUNKED,
     SECURE,
@@ -58,19 +54,11 @@ class Passage:
         "_address",
         "_answer",
         "_close",
-        "_extra",
-        "_first",
         "_has_ended",
-        "_is_chunking",
-        "_is_whole",
-        "_left",
-        "_most",
         "_public",
-        "_reader",
         "_stream",
-        "_taken",
-        "_trailers",
         "_unaccepted",
+        "_upload",
         "_visitor",
         "head",
         "is_keeping_back",
@@ -86,18 +74,11 @@ class Passage:
         self._public = public
         self._address = address
         self._stream: Stream | None = None
-        self._reader: BodyReader | None = None
-        self._first = b""
-        self._extra: list[bytes] = []
-        self._trailers = b""
-        self._taken = 0
-        self._most = public.settings.max_body_bytes
-        self._answer: ResponseHead | None = None
+        self._upload: Upload | None = None
+        """``None``: the request has no body."""
+        self._answer: Reframing | None = None
         self._close = not head.keep_alive
         self._has_ended = False
-        self._is_chunking = False
-        self._is_whole = False
-        self._left: int | None = None
         self._unaccepted = 0
         self.head = head
         self.is_keeping_back = head.expects_continue
@@ -118,13 +99,14 @@ class Passage:
         """Start with the head, and what has come after it."""
         head, public = self.head, self._public
         if head.length == 0:
-            self._is_whole = True
             self._visitor.request_read(rest)
         else:
-            if self._most is not None and (head.length or 0) > self._most:
-                self._too_large()
+            self._upload = upload = Upload(head)
+            try:
+                upload.bound(public.settings.max_body_bytes)
+            except BadMessage as error:
+                self.fail(error.status, b"relay", error.reason)
                 return
-            self._reader = BodyReader(head.length, head.is_chunked)
             self.wants_body = True
             if rest:
                 self.body(rest)
@@ -137,6 +119,11 @@ class Passage:
         else:
             self._hold(session is not None)
 
+    @property
+    def _is_whole(self) -> bool:
+        upload = self._upload
+        return upload is None or upload.is_whole
+
     def body(self, data: bytes) -> None:
         """Take in what may be part of the body."""
         stream = self._stream
@@ -146,43 +133,29 @@ class Passage:
                 if stream.is_full:
                     self._visitor.stop_reading()
             return
-        reader = self._reader
-        assert reader is not None
+        upload = self._upload
+        assert upload is not None
         self.is_keeping_back = False
         try:
-            body = reader.feed(data)
+            body = upload.feed(data)
         except BadMessage as error:
             self.fail(error.status, b"relay", error.reason)
             return
-        if body:
-            self._taken += len(body)
-            if self._most is not None and self._taken > self._most:
-                self._too_large()
-                return
-        if reader.is_finished:
-            self._is_whole = True
+        if upload.is_whole:
             self.wants_body = False
-            self._trailers = reader.trailers
-            self._visitor.request_read(reader.rest)
+            self._visitor.request_read(upload.rest)
         if stream is None:
             if body:
-                room = FIRST_BYTES - len(self._first)
-                if self._extra or len(body) > room:
-                    self._extra.append(body)
-                else:
-                    self._first += body
-            if self.wants_body and self._extra:
+                upload.keep(body)
+            if self.wants_body and upload.more:
                 self._visitor.stop_reading()
         elif not stream.is_over:
             if body:
                 stream.send_data(body)
-            if self._is_whole:
-                stream.send_end(self._trailers)
+            if upload.is_whole:
+                stream.send_end(upload.trailers)
             elif stream.is_full:
                 self._visitor.stop_reading()
-
-    def _too_large(self) -> None:
-        self.fail(413, b"relay", f"a body has {self._most} bytes at most here")
 
     def visitor_done(self) -> bool:
         """The visitor sends nothing more; return whether the connection stays."""
@@ -257,16 +230,25 @@ class Passage:
             client, host = origin.client, origin.host
             if origin.scheme is not None:
                 scheme = origin.scheme.encode()
-        if not self._may_pass(session, client):
-            return
-        if session.link.open_streams >= public.settings.max_streams:
+        refusal = session.refusal(
+            head, self._address.prefix, client, now_s=public.now_s()
+        )
+        if refusal is not None:
             self.fail(
-                503,
-                b"relay",
-                "too many requests are under way in this tunnel",
-                retry_after_s=1,
+                refusal.status,
+                refusal.end,
+                refusal.sentence,
+                retry_after_s=refusal.retry_after_s,
+                more=refusal.more,
             )
             return
+        upload = self._upload
+        if upload is not None:
+            try:
+                upload.bound(session.policy.max_body_bytes)
+            except BadMessage as error:
+                self.fail(error.status, b"relay", error.reason)
+                return
         payload = encode_open(
             forward_request(
                 head,
@@ -275,7 +257,7 @@ class Passage:
                 host=host,
                 cut_prefix=self._address.prefix,
             ),
-            self._first,
+            b"" if upload is None else upload.first,
             peer=client.encode()[:255],
             flags=(SECURE if scheme == b"https" else 0)
             | (CHUNKED if head.is_chunked else 0)
@@ -285,45 +267,19 @@ class Passage:
         public.counters.requests += 1
         # An upgrade's request ends with its answer: raw bytes may follow it.
         is_whole = self._is_whole and head.upgrade is None
-        is_last = is_whole and not self._extra and not self._trailers
+        if upload is None:
+            self._stream = session.link.open(payload, self, is_last=is_whole)
+            return
+        is_last = is_whole and not upload.more and not upload.trailers
         self._stream = stream = session.link.open(payload, self, is_last=is_last)
-        self._first = b""
         if not is_last:
-            for data in self._extra:
+            for data in upload.more:
                 stream.send_data(data)
-            self._extra.clear()
+            upload.more.clear()
             if is_whole:
-                stream.send_end(self._trailers)
+                stream.send_end(upload.trailers)
             elif not stream.is_full:
                 visitor.go_on_reading()
-
-    def _may_pass(self, session: Session, client: str) -> bool:
-        policy, bucket = session.policy, session.bucket
-        if not policy.is_open:
-            path = self.head.path[len(self._address.prefix) :] or b"/"
-            authorization = self.head.header(b"authorization")
-            refusal = policy.check(client, path, authorization)
-            if refusal is not None:
-                self.fail(
-                    refusal.status, b"access", refusal.sentence, more=refusal.more
-                )
-                return False
-        if policy.max_body_bytes is not None:
-            self._most = min(self._most or policy.max_body_bytes, policy.max_body_bytes)
-            if max(self._taken, self.head.length or 0) > self._most:
-                self._too_large()
-                return False
-        if bucket is not None:
-            wait_s = bucket.take(self._public.now_s())
-            if wait_s > 0:
-                self.fail(
-                    429,
-                    b"access",
-                    "the tunnel's rate is used up",
-                    retry_after_s=max(1, round(wait_s + 0.5)),
-                )
-                return False
-        return True
 
     # The answer
 
@@ -353,35 +309,19 @@ class Passage:
         if answer.upgrade and (request.upgrade is None or is_last or data):
             self._give_back("the local server switched protocols, unasked")
             return
-        self._answer = answer
+        self._answer = reframing = Reframing(answer, request.version)
         if request.upgrade is not None and not answer.upgrade and self._stream:
             self._stream.send_end()  # it stays HTTP
-        is_old = request.version == 10
-        self._is_chunking = (answer.is_chunked or answer.until_close) and not is_old
-        self._left = None if answer.is_chunked or answer.until_close else answer.length
-        if (answer.is_chunked or answer.until_close) and is_old:
+        if reframing.closes or (is_last and not self._is_whole):
             self._close = True
-        if not self._is_whole and not answer.upgrade and is_last:
-            self._close = True
-        out = forward_response(
-            answer,
-            close=self._close or self._public.is_draining,
-            version=request.version,
-            chunk=self._is_chunking and answer.until_close,
-            dechunk=is_old and answer.is_chunked,
-        )
-        if is_last and not data and not self._is_chunking:
-            visitor.transport.write(out)  # the common case without a body
-            self._end(b"")
-            return
-        if not data:
-            visitor.transport.write(out)
-        elif self._is_chunking:
-            visitor.transport.write(out + encode_chunk(data))
-        else:
-            if not self._counts(len(data)):
+        out = reframing.head(close=self._close or self._public.is_draining)
+        if data:
+            try:
+                out += reframing.body(data)
+            except BadMessage as error:
+                self._give_back(f"the local server's answer: {error.reason}")
                 return
-            visitor.transport.write(out + data)
+        visitor.transport.write(out)
         if is_last:
             self._end(b"")
 
@@ -392,12 +332,14 @@ class Passage:
         if visitor._passage is not self:
             stream.accept(len(data))
             return
-        if self._answer is None:
+        answer = self._answer
+        if answer is None:
             self._give_back("an answer's body came before its head")
-        elif self._is_chunking:
-            visitor.transport.write(encode_chunk(data))
-        elif self.is_raw or self._counts(len(data)):
-            visitor.transport.write(data)
+        else:
+            try:
+                visitor.transport.write(answer.body(data))
+            except BadMessage as error:
+                self._give_back(f"the local server's answer: {error.reason}")
         if visitor.is_writable:
             stream.accept(len(data))
         else:
@@ -417,12 +359,12 @@ class Passage:
     def on_upgraded(self) -> None:
         """Let both sides exchange what they like."""
         visitor = self._visitor
-        if self._answer is None or not self._answer.upgrade:
+        if self._answer is None or not self._answer.is_upgrade:
             self._give_back("the local server switched protocols without an answer")
             return
+        self._answer.lift()
         self.is_raw = True
         self.wants_body = True
-        self._is_chunking, self._left = False, None
         rest, visitor._buffer = visitor._buffer, b""
         visitor.go_on_reading()
         if rest:
@@ -442,16 +384,6 @@ class Passage:
         retry_after_s = 10 if status == 503 else None
         self.fail(status, error, text, retry_after_s=retry_after_s)
 
-    def _counts(self, count: int) -> bool:
-        """Count body bytes; false if there are more than the head has promised."""
-        if self._left is None:
-            return True
-        self._left -= count
-        if self._left >= 0:
-            return True
-        self._give_back("the local server's answer is longer than its Content-Length")
-        return False
-
     def _end(self, trailers: bytes) -> None:
         visitor = self._visitor
         if self.is_raw:
@@ -461,26 +393,23 @@ class Passage:
                 self.written()
                 visitor.answered(close=True, is_request_whole=True)
             return
-        if self._left:
-            self._give_back("the local server's answer is shorter than its head says")
-            return
-        if self._answer is None or self._answer.upgrade:
+        answer = self._answer
+        if answer is None or answer.is_upgrade:
             self._give_back("the local server's answer ended before it began")
             return
-        if self._is_chunking:
-            if trailers:
-                try:
-                    check_trailers(trailers)
-                except BadMessage as error:
-                    self._give_back(f"the local server's answer: {error.reason}")
-                    return
-            visitor.transport.write(last_chunk(trailers))
+        try:
+            end = answer.end(trailers)
+        except BadMessage as error:
+            self._give_back(f"the local server's answer: {error.reason}")
+            return
+        if end:
+            visitor.transport.write(end)
         stream = self._stream
         if stream is not None and not self._is_whole and not stream.is_over:
             stream.reset(ResetCode.VISITOR, "the answer came before the whole request")
         if self._unaccepted:  # what waits now waits for the visitor alone
             self.written()
-        self._public.counters.answered(self._answer.status)
+        self._public.counters.answered(answer.status)
         visitor.answered(
             close=self._close or not self._is_whole, is_request_whole=self._is_whole
         )

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.tunnel.linked import Recorder
-from tunnel.access import ANYTHING, Policy
+from tunnel.access import ANYTHING, BasicAuth, Policy, TokenBucket, make_policy
+from tunnel.http import parse_request_head
 from tunnel.leases import Leases, MemoryDirectory, Session, cut_silent
 from tunnel.wire import ResetCode
 
@@ -40,7 +41,17 @@ class Waiting:
         self.given_up.append(away_s)
 
 
-def a_session(name="demo", *, id="s1", owner="", epoch=1, socket=None, gone_s=0.0):
+def a_session(
+    name="demo",
+    *,
+    id="s1",
+    owner="",
+    epoch=1,
+    socket=None,
+    gone_s=0.0,
+    policy=None,
+    bucket=None,
+):
     return Session(
         id=id,
         name=name,
@@ -49,10 +60,11 @@ def a_session(name="demo", *, id="s1", owner="", epoch=1, socket=None, gone_s=0.
         epoch=epoch,
         peer="127.0.0.1",
         grant=ANYTHING,
-        policy=Policy(),
-        bucket=None,
+        policy=policy or Policy(),
+        bucket=bucket,
         socket=socket,
         gone_s=gone_s,
+        max_streams=100,
         now_s=lambda: 0.0,
     )
 
@@ -327,3 +339,54 @@ def test_a_session_is_over_after_its_time(now_s, is_over):
     leases = some_leases(session)
 
     assert cut(leases, now_s) == ([session] if is_over else [])
+
+
+# Who may pass
+
+
+def a_head(target):
+    return parse_request_head(b"GET " + target + b" HTTP/1.1\r\nHost: demo\r\n\r\n")
+
+
+def test_what_nothing_speaks_against_may_pass():
+    session = a_session(bucket=TokenBucket(1, 1))
+
+    assert session.refusal(a_head(b"/"), b"", "192.0.2.1", now_s=0.0) is None
+
+
+def test_the_policy_sees_the_path_that_the_app_will_see():
+    session = a_session(policy=make_policy(paths=["/api"]))
+
+    def refusal(target):
+        return session.refusal(a_head(target), b"/t/demo", "192.0.2.1", now_s=0.0)
+
+    assert refusal(b"/t/demo/api/hook") is None
+    assert refusal(b"/t/demo").status == 403
+    assert refusal(b"/t/demo/admin").end == b"access"
+
+
+def test_who_needs_a_password_is_asked_for_it():
+    basic_auth = BasicAuth.of_lines("alice:secret", bytes(16))
+    session = a_session(policy=make_policy(basic_auth=basic_auth))
+    refusal = session.refusal(a_head(b"/"), b"", "192.0.2.1", now_s=0.0)
+
+    assert refusal.status == 401
+    assert refusal.more.startswith(b"WWW-Authenticate: ")
+
+
+def test_above_the_rate_nobody_may_pass_until_there_is_room():
+    session = a_session(bucket=TokenBucket(1, 1))
+    session.refusal(a_head(b"/"), b"", "192.0.2.1", now_s=0.0)
+    refusal = session.refusal(a_head(b"/"), b"", "192.0.2.1", now_s=0.2)
+
+    assert (refusal.status, refusal.retry_after_s) == (429, 1)
+    assert session.refusal(a_head(b"/"), b"", "192.0.2.1", now_s=1.2) is None
+
+
+def test_a_tunnel_has_so_many_requests_under_way():
+    session = a_session()
+    for _ in range(session.max_streams):
+        session.link.open(b"", Recorder(), is_last=True)
+    refusal = session.refusal(a_head(b"/"), b"", "192.0.2.1", now_s=0.0)
+
+    assert (refusal.status, refusal.end) == (503, b"relay")
