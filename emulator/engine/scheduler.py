@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from typing import Any
 
 from emulator.core import cron, lifecycle
@@ -33,9 +34,11 @@ class _Flight:
     """A delivery under way."""
 
     message: Message
-    task: asyncio.Task[Outcome]
     deadline_ms: int
     timeout_ms: int
+    context: Context
+    """Of whoever started it: what follows from it isn't to see its own."""
+    task: asyncio.Task[Outcome] = field(init=False)
     is_late: bool = False
 
 
@@ -260,24 +263,34 @@ class Scheduler:
             self._max_response_ms,
         )
         deadline_ms = now_ms + timeout_ms
-        task = asyncio.create_task(self._deliver(transition.progress[0]))
-        flight = _Flight(message, task, deadline_ms, timeout_ms)
+        flight = _Flight(message, deadline_ms, timeout_ms, copy_context())
+        task = asyncio.create_task(
+            self._fly(flight, transition.progress[0]), name=message_id
+        )
+        # A task that is cancelled before its first step never runs, but it is done.
+        task.add_done_callback(self._crash)
+        flight.task = task
         self._flights[message_id] = flight
-        # A callback, not code around the call: a task that is cancelled before its
-        # first step never runs, but it is always done.
-        task.add_done_callback(lambda _: self._land(flight))
         self._deadlines.push(message_id, deadline_ms)
         self._outrun(deadline_ms)
 
-    def _land(self, flight: _Flight) -> None:
-        """Settle a delivery that has ended, unless it was cut off."""
-        message, task = flight.message, flight.task
-        message_id = message.message_id
+    async def _fly(self, flight: _Flight, progress: Progress) -> Outcome:
+        """Deliver, and settle at once, in the turn in which the answer has come."""
+        outcome = await self._deliver(progress)
+        flight.task.remove_done_callback(self._crash)
+        if self._flights.get(flight.message.message_id) is flight:
+            flight.context.run(self._land, flight, outcome)
+        return outcome  # of one that was cut off: whatever it still says is ignored
+
+    def _crash(self, task: asyncio.Task[Outcome]) -> None:
+        """Settle a delivery that was cancelled or broke, unless it was cut off."""
+        message_id = task.get_name()
         error = None if task.cancelled() else task.exception()
-        if self._flights.get(message_id) is not flight:
-            return  # cut off: whatever it still says is ignored
+        flight = self._flights.get(message_id)
+        if flight is None or flight.task is not task:
+            return
         outcome: Outcome
-        if task.cancelled():
+        if error is None:
             if flight.is_late:
                 outcome = TimedOut(flight.timeout_ms)
             elif task.cancelling():
@@ -286,15 +299,18 @@ class Scheduler:
                 # Nobody asked for it: the transport, or an app in this process, did
                 # so by itself. Left alone, the message would be under way for ever.
                 outcome = Unreachable("the call was cancelled")
-        elif error is not None:
+        else:
             # A mistake of ours must not stop the others, nor lose the message.
             logger.error("delivery of %s broke", message_id, exc_info=error)
             outcome = Unreachable(f"internal error: {error!r}")
-        else:
-            outcome = task.result()
+        self._land(flight, outcome)
+
+    def _land(self, flight: _Flight, outcome: Outcome) -> None:
+        """Settle a delivery that has ended."""
+        message_id = flight.message.message_id
         del self._flights[message_id]
         self._deadlines.note_stale()
-        self._gate.leave(message)
+        self._gate.leave(flight.message)
         current = self._store.progress(message_id, self._clock.now_ms())
         if current is not None:
             self._settle(current, outcome)

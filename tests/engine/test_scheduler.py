@@ -1,6 +1,7 @@
 """emulator/engine/scheduler.py, through the engine: what starts when, and what ends."""
 
 import asyncio
+from contextvars import ContextVar
 
 import pytest
 from hypothesis import given, settings
@@ -652,6 +653,49 @@ async def test_what_a_cut_off_delivery_still_says_is_ignored(answer):
     assert [state for _, state in log(engine)] == [State.CREATED, State.ACTIVE]
     assert engine.scheduler.in_flight == 1
     assert not any(isinstance(result, KeyError) for result in results)
+
+
+class Patient:
+    """A transport that answers when a future has the answer."""
+
+    def __init__(self):
+        self.answer = asyncio.get_running_loop().create_future()
+
+    async def send(self, request):
+        return await self.answer
+
+    async def close(self):
+        pass
+
+
+async def test_a_delivery_is_settled_in_the_turn_in_which_its_answer_has_come():
+    transport = Patient()
+    _, engine, _ = an_emulator(transport=transport)
+    publish(engine)
+    await quiet()
+
+    transport.answer.set_result(OK)
+    await asyncio.sleep(0)
+
+    assert engine.scheduler.in_flight == engine.pending == 0
+
+
+async def test_a_delivery_sees_nothing_of_the_context_of_the_one_before():
+    """An app in this process may leave anything there."""
+    seen = []
+
+    def answer(request):
+        seen.append(whose.get())
+        whose.set("the delivery before")
+        return Responded(500)
+
+    _, engine, _ = an_emulator(answer, quota="free")
+    whose = ContextVar("whose", default="nobody")
+    whose.set("the publisher")
+    publish(engine, *["http://localhost:3000/"] * 12, retries=0)
+    await quiet()
+
+    assert seen == ["the publisher"] * 12
 
 
 async def test_the_delivery_that_is_under_way_longest_is_known():
