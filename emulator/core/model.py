@@ -313,10 +313,14 @@ class Message(_Message):
     @property
     def size_bytes(self) -> int:
         """How long is what its publisher may make as long as it likes."""
-        size_bytes = len(self.body) + len(self.url) + _characters(self.header_values)
-        for callback in (self.options.callback, self.options.failure_callback):
-            if callback is not None:
-                size_bytes += _characters(callback.header)
+        # Asked for many times on a message's way.
+        values, options = self.header_values, self.options
+        size_bytes = len(self.body) + len(self.url)
+        size_bytes += len(values) if isinstance(values, str) else sum(map(len, values))
+        if options.callback is not None:
+            size_bytes += sum(map(len, options.callback.header))
+        if options.failure_callback is not None:
+            size_bytes += sum(map(len, options.failure_callback.header))
         return size_bytes
 
     @property
@@ -483,11 +487,7 @@ class DlqEntry(NamedTuple):
 def _answer_bytes(outcome: Outcome) -> int:
     if not isinstance(outcome, Responded):
         return 0
-    return len(outcome.body) + _characters(outcome.header)
-
-
-def _characters(texts: PackedValues) -> int:
-    return len(texts) if isinstance(texts, str) else sum(map(len, texts))
+    return len(outcome.body) + sum(map(len, outcome.header))
 
 
 class Deduplication(NamedTuple):
