@@ -23,6 +23,9 @@ LIFETIME_S = 300
 """How long a token is valid (SIG-7)."""
 
 
+_quoted = json.JSONEncoder().encode
+
+
 def _segment(data: bytes) -> bytes:
     return urlsafe_b64encode(data).rstrip(b"=")
 
@@ -45,8 +48,8 @@ def sign(*, body: bytes, url: str, key: str, now_ms: int, jwt_id: str) -> str:
     # nbf and an empty aud are what receivers want (SIG-8, SIG-11).
     claims = (
         f'{{"aud":"","body":"{body_hash}","exp":{issued_at_s + LIFETIME_S},'
-        f'"iat":{issued_at_s},"iss":"Upstash","jti":{json.dumps(jwt_id)},'
-        f'"nbf":0,"sub":{json.dumps(url)}}}'
+        f'"iat":{issued_at_s},"iss":"Upstash","jti":{_quoted(jwt_id)},'
+        f'"nbf":0,"sub":{_quoted(url)}}}'
     )
     signed = _HEADER + _segment(claims.encode("ascii"))
     code = _prepared(key).copy()
