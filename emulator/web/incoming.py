@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qsl
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from emulator.core.destination import split_target
 from emulator.core.model import Incoming
@@ -31,6 +32,7 @@ __all__ = [
     "parameters_of",
     "raw_target",
     "read_body",
+    "read_chunks",
     "read_incoming",
     "read_object",
 ]
@@ -81,15 +83,30 @@ async def read_body(request: web.Request, limit_bytes: int = _MAX_BODY_BYTES) ->
         if not chunk:
             if content.at_eof():
                 return b"".join(chunks)
-            try:
-                async with asyncio.timeout(IDLE_S):
-                    chunk = await content.readany()
-            except TimeoutError:
-                raise TooSlow(IDLE_S) from None
+            chunk = await _arriving(content)
         size += len(chunk)
         if size > limit_bytes:
             raise TooLarge(limit_bytes)
         chunks.append(chunk)
+
+
+async def read_chunks(request: web.Request, limit_bytes: int) -> AsyncIterator[bytes]:
+    """Read a body piece by piece. Raises as ``read_body`` does."""
+    size = 0
+    while chunk := await _arriving(request.content):
+        size += len(chunk)
+        if size > limit_bytes:
+            raise TooLarge(limit_bytes)
+        yield chunk
+
+
+async def _arriving(content: StreamReader) -> bytes:
+    """Wait for more of a body; at its end there is nothing. Raises ``TooSlow``."""
+    try:
+        async with asyncio.timeout(IDLE_S):
+            return await content.readany()
+    except TimeoutError:
+        raise TooSlow(IDLE_S) from None
 
 
 async def read_incoming(call: Call) -> Incoming:

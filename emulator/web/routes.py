@@ -19,6 +19,7 @@ from emulator.web import (
     publish,
     queues,
     schedules,
+    state,
     url_groups,
     verify,
 )
@@ -90,5 +91,7 @@ LOCAL_ROUTES: tuple[tuple[str, str, LocalHandler], ...] = (
     ("DELETE", "/_qemu/faults", faults.clear_faults),
     ("GET", "/_qemu/rate-limit", local.get_rate_limit),
     ("POST", "/_qemu/rate-limit", local.set_rate_limit),
+    ("GET", "/_qemu/state", state.export_state),
+    ("PUT", "/_qemu/state", state.import_state),
     ("POST", "/_qemu/verify", verify.verify),
 )

@@ -108,7 +108,7 @@ async def test_every_path_of_the_table_refuses_a_method_that_it_lacks():
         paths = {path: None for _, path, _ in ROUTES}
         local = {path: None for _, path, _ in LOCAL_ROUTES}
         statuses = {
-            path: (await api.call("PUT", fill(path))).status
+            path: (await api.call("TRACE", fill(path))).status
             for path in {**paths, **local}
         }
 
