@@ -54,6 +54,9 @@ class TunnelDisplay:
         facts: dict[str, str],
         options: Mapping[str, Any],
     ) -> None:
+        from tunnel.events import Exchanged
+
+        self._exchanged = Exchanged  # asked for with every request
         self.facts = facts
         self.inspect_url = ""
         self.screen = make_screen(line=self._line, event=self._event, what="request")
@@ -65,10 +68,10 @@ class TunnelDisplay:
 
     def note(self, event: TunnelEvent) -> None:
         """Take in what happens to the link."""
-        from tunnel.events import Connected, Exchanged
-
-        if isinstance(event, Exchanged):
+        if type(event) is self._exchanged:
             return  # the inspector has told it
+        from tunnel.events import Connected
+
         if isinstance(event, Connected) and not event.is_again:
             self._announce(event)
         else:
