@@ -93,7 +93,7 @@ class SqliteJournal(Journal):
         if last_ms:
             last = datetime.fromtimestamp(last_ms / 1000, UTC)
             lost = f"what was written after {last.isoformat(timespec='milliseconds')}"
-        logger.warning(
+        logger.error(
             "%s: the end of its write-ahead log is damaged or missing: %s is lost",
             self.path,
             lost,

@@ -136,7 +136,7 @@ places = st.floats(0, 1, exclude_max=True)
 
 
 @settings(
-    max_examples=120,
+    max_examples=80,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -79,6 +79,23 @@ def test_nothing_is_lost_or_repeated_without_reason_however_it_is_killed(
     assert wrong == []
 
 
+def test_people_are_told_of_a_loss_even_if_they_want_it_quiet(tmp_path):
+    with qemu("start", "--port", "0", "--db", "qemu.db") as running:
+        url = running.url()
+        for _ in range(20):
+            publish(url, **{"Upstash-Delay": "1h"})
+        running.send(signal.SIGKILL)
+        running.code()
+    log = tmp_path / "qemu.db-wal"
+    data = log.read_bytes()
+    log.write_bytes(data[: len(data) // 2])
+
+    with qemu("start", "--port", "0", "--db", "qemu.db", "--quiet") as again:
+        again.error(r"^error: qemu\.db: the end of its write-ahead log .* is lost$")
+        again.send(signal.SIGINT)
+        assert again.code() == 0
+
+
 def test_the_second_process_is_told_who_has_the_file():
     with qemu("start", "--port", "0", "--db", "qemu.db") as running:
         url = running.url()
