@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from emulator.cli.exit_codes import CliError
 from emulator.lines import printable
@@ -24,11 +24,16 @@ __all__ = [
     "heed_reader",
     "heed_signals",
     "is_unwritable",
+    "say_descriptors_are_out",
     "spare_the_collector",
     "watch_logger",
 ]
 
 _NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
+
+_SAID_EVERY_S = 60.0
 
 
 class Stop(Enum):
@@ -123,6 +128,33 @@ def heed_reader(stream: IO[str] | None, ask: Callable[[Stop], None]) -> None:
     loop.add_reader(number, gone)
     # uvloop changes that: what a full pipe doesn't take would be lost, not waited for.
     os.set_blocking(number, is_blocking)
+
+
+def say_descriptors_are_out() -> None:
+    """Let the running event loop say it in our words, and not at every connection.
+
+    It tries again each second to accept those that wait.
+    """
+    import asyncio
+    import logging
+
+    loop = asyncio.get_running_loop()
+    said_s: float | None = None
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        nonlocal said_s
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and error.errno in _NO_DESCRIPTOR):
+            loop.default_exception_handler(context)
+        elif said_s is None or loop.time() - said_s >= _SAID_EVERY_S:
+            said_s = loop.time()
+            logging.getLogger(__name__).warning(
+                "no file descriptor is left (%s): new connections wait; "
+                "close some, or start with a higher limit (ulimit -n)",
+                error.strerror,
+            )
+
+    loop.set_exception_handler(handle)
 
 
 @contextmanager

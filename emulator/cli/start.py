@@ -35,6 +35,7 @@ from emulator.cli.process import (
     heed_reader,
     heed_signals,
     is_unwritable,
+    say_descriptors_are_out,
     spare_the_collector,
     watch_logger,
 )
@@ -134,6 +135,7 @@ async def _serve(
 
     asked: asyncio.Queue[Stop] = asyncio.Queue()
     heed_signals(asked.put_nowait)
+    say_descriptors_are_out()
     # Slow to import: a signal is heeded even now.
     from emulator.cli.backlog import Backlog
     from emulator.emulator import Emulator

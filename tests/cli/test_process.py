@@ -19,6 +19,7 @@ from emulator.cli.process import (
     heed_reader,
     heed_signals,
     is_unwritable,
+    say_descriptors_are_out,
     spare_the_collector,
     watch_logger,
 )
@@ -249,3 +250,33 @@ def test_what_has_been_imported_is_not_looked_at_again(restored_collector):
     assert gc.get_freeze_count() > 0
     assert gc.get_threshold()[0] == 10_000
     assert gc.isenabled()
+
+
+# Descriptors
+
+
+async def test_a_lack_of_descriptors_is_said_once_and_what_to_do(caplog):
+    loop = asyncio.get_running_loop()
+    try:
+        say_descriptors_are_out()
+        for _ in range(20):
+            error = OSError(errno.EMFILE, "Too many open files")
+            loop.call_exception_handler({"message": "out", "exception": error})
+    finally:
+        loop.set_exception_handler(None)
+
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("no file descriptor is left (Too many open files): ")
+    assert "ulimit -n" in line
+
+
+async def test_what_else_goes_wrong_in_the_event_loop_is_told_as_ever(caplog):
+    loop = asyncio.get_running_loop()
+    try:
+        say_descriptors_are_out()
+        for error in (OSError(errno.EPERM, "no"), None):
+            loop.call_exception_handler({"message": "broke", "exception": error})
+    finally:
+        loop.set_exception_handler(None)
+
+    assert [record.name for record in caplog.records] == ["asyncio"] * 2
