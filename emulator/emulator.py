@@ -10,8 +10,8 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -161,7 +161,7 @@ class Emulator:
         sockets = _listen(self.settings.host, self.settings.port)
         self._port = sockets[0].getsockname()[1]
         try:
-            self._open_journal()
+            self._open_journal(self.url)
             await self._serve(sockets)
             for engine in self.tenants.engines:
                 engine.recover()
@@ -197,10 +197,23 @@ class Emulator:
             await site.start()
             listener.listen(_BACKLOG)  # one number for both, to asyncio
 
-    def _open_journal(self) -> None:
+    @asynccontextmanager
+    async def at_rest(self) -> AsyncIterator[Tenants]:
+        """Have what ``db`` holds, and neither serve nor deliver.
+
+        What is changed meanwhile is kept. Raises ``JournalError``.
+        """
+        self._open_journal("")
+        try:
+            yield self.tenants
+        finally:
+            if self._journal is not None:
+                self._journal.close(self.clock.now_ms())
+
+    def _open_journal(self, url: str) -> None:
         if self._journal is None:
             return
-        self._journal.open(self.url)
+        self._journal.open(url)
         try:
             self.clock.begin(self._journal.last_instant_ms())
             if isinstance(self._entropy, SeededEntropy):

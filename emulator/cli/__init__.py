@@ -32,10 +32,15 @@ _MODULES = {
     "publish": "publish",
     "logs": "logs",
     "verify": "verify",
+    "export": "transfer",
+    "import": "transfer",
     "doctor": "doctor",
     "config": "config",
 }
 """Which module of this package has which command; in the order of ``--help``."""
+
+_FUNCTIONS = {"import": "import_"}
+"""What commands are there whose names Python keeps for itself."""
 
 
 class HelpfulCommand(click.Command):
@@ -83,7 +88,7 @@ class QemuGroup(HelpfulCommand, click.Group):
         if cmd_name not in _MODULES:
             return super().get_command(ctx, cmd_name)
         module = import_module(f"emulator.cli.{_MODULES[cmd_name]}")
-        command = getattr(module, cmd_name)
+        command = getattr(module, _FUNCTIONS.get(cmd_name, cmd_name))
         assert isinstance(command, click.Command)
         return command
 

@@ -6,8 +6,9 @@ letter.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from emulator.cli.exit_codes import CliError
 from emulator.lines import printable
@@ -93,9 +94,9 @@ def call(
 ) -> HTTPResponse:
     """Call a running emulator's API, or a tunnel's; ``target`` goes out as it is.
 
-    ``details`` are ``headers``, pairs, ``body`` and ``timeout_s``. Raises ``Refused``
-    for an answer that isn't a good one, and ``CliError`` if there is none: then
-    ``start_command`` is the advice. The response has to be closed.
+    ``details`` are ``headers``, pairs, ``body``, bytes or a file, and ``timeout_s``.
+    Raises ``Refused`` for an answer that isn't a good one, and ``CliError`` if there is
+    none: then ``start_command`` is the advice. The response has to be closed.
     """
     from http.client import HTTPException
 
@@ -120,10 +121,11 @@ def _request(
     target: str,
     *,
     headers: Iterable[tuple[str, str]] = (),
-    body: bytes = b"",
+    body: bytes | BinaryIO = b"",
     timeout_s: float = _TIMEOUT_S,
 ) -> HTTPResponse:
-    """Make a request. The response owns its connection, and closes it.
+    """Make a request; a body may be a file. The response owns its connection, and
+    closes it.
 
     Raises ``OSError``, ``HTTPException``, or ``ValueError`` for what can't be sent.
     """
@@ -140,13 +142,21 @@ def _request(
         connection.putheader("Connection", "close")
         for name, value in headers:
             connection.putheader(name, value.encode())
-        if method == "POST":
-            connection.putheader("Content-Length", str(len(body)))
+        if method in ("POST", "PUT"):
+            connection.putheader("Content-Length", str(_length_of(body)))
         connection.endheaders(body or None)
         return connection.getresponse()
     except BaseException:
         connection.close()
         raise
+
+
+def _length_of(body: bytes | BinaryIO) -> int:
+    if isinstance(body, bytes):
+        return len(body)
+    length = body.seek(0, os.SEEK_END)
+    body.seek(0)
+    return length
 
 
 def _error_text(body: bytes) -> str:

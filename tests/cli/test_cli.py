@@ -20,6 +20,8 @@ COMMANDS = [
     "publish",
     "logs",
     "verify",
+    "export",
+    "import",
     "doctor",
     "config",
     "completion",
