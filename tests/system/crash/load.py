@@ -65,6 +65,9 @@ class Load:
             await self._client.call("POST", f"{path}/pause")
             await self._client.call("POST", f"{path}/resume")
             self._books.put("flow key", key, (False, False))
+        # To unpin one that nobody knows does nothing (FLC-28).
+        path = "/v2/flowControl/pinned/pin?parallelism=3"
+        await self._change("flow key", "pinned", (False, True), "POST", path)
         keys = await self._client.call("GET", "/v2/keys")
         self._books.put("keys", "", (keys["current"], keys["next"]))
         self._books.seen_keys |= {keys["current"], keys["next"]}
