@@ -183,7 +183,10 @@ async def soak(
             if last.pending == 0 or time.time() > deadline_s:
                 break
         watch.show()
-        print(f"late batches: {load.late_batches}; calls: {dict(target.calls)}")
+        print(
+            f"{load.held_batches} of {load.batches} batches held back; "
+            f"calls: {dict(target.calls)}"
+        )
     after = await _rested(watch, idle)
     watch.show()
     return verdicts(loaded, idle, after)
