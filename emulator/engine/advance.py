@@ -74,6 +74,8 @@ async def _turn(
         firing_ms = None
         busy = []
         for scheduler in schedulers:
+            if scheduler.is_idle:
+                continue
             own_work_ms = scheduler.next_work_ms()
             own_firing_ms = scheduler.next_firing_ms()
             if own_work_ms is not None or own_firing_ms is not None:
@@ -111,7 +113,7 @@ async def _settle(
     """
     for _ in range(_QUICK_TURNS):
         # Most deliveries to what runs in this loop end at once.
-        if not clock.waking and not sum([each.in_flight for each in schedulers]):
+        if not clock.waking and not _are_under_way(schedulers):
             return []
         await asyncio.sleep(0)
     while True:
@@ -142,3 +144,11 @@ async def _settle(
         )
         if not done:
             hanging |= awaited
+
+
+def _are_under_way(schedulers: tuple[Scheduler, ...]) -> bool:
+    # A loop: this is asked twice for each jump of the clock.
+    for scheduler in schedulers:  # noqa: SIM110
+        if scheduler.in_flight:
+            return True
+    return False

@@ -135,6 +135,11 @@ class Gate:
             line.usage = replace(line.usage, in_flight=line.usage.in_flight - 1)
             self._reopen(key)
 
+    @property
+    def has_openings(self) -> bool:
+        """Whether there may be a next opening. Cheap."""
+        return bool(self._openings)
+
     def next_opening_ms(self) -> int | None:
         """Return when the next closed line opens by itself."""
         while self._openings:

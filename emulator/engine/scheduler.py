@@ -94,6 +94,20 @@ class Scheduler:
             return flight.message, flight.deadline_ms - flight.timeout_ms
         return None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits for an instant, and no delivery is under way.
+
+        Cheap. False also where there is only what holds no longer.
+        """
+        return not (
+            self._due
+            or self._deadlines
+            or self._firings
+            or self._flights
+            or self._gate.has_openings
+        )
+
     def next_due_ms(self) -> int | None:
         """Return the next instant at which something happens by itself."""
         return earliest(self.next_work_ms(), self.next_firing_ms())
@@ -171,13 +185,16 @@ class Scheduler:
 
     def note(self, transition: Transition) -> None:
         """Take note of what changed, and start what may start now."""
-        if self._is_for_later(transition):
+        if len(transition.progress) == 1:
             item = transition.progress[0]
-            self._due.push(item.message.message_id, item.due_ms)
-            self._outrun(item.due_ms)
-            if self._is_outrun or self._sleeper is None:
-                self.pump()
-            return
+            if item.state is State.ACTIVE:
+                return  # begun by pump, or cancelled: that lets nothing else start
+            if self._is_for_later(item, transition):
+                self._due.push(item.message.message_id, item.due_ms)
+                self._outrun(item.due_ms)
+                if self._is_outrun or self._sleeper is None:
+                    self.pump()
+                return
         if transition.reset:
             self._gate.clear()
         self._gate.note(transition.progress)
@@ -204,14 +221,11 @@ class Scheduler:
             self._outrun(schedule.next_fire_ms)
         self.pump()
 
-    def _is_for_later(self, transition: Transition) -> bool:
+    def _is_for_later(self, item: Progress, transition: Transition) -> bool:
         """Whether all that changed is that one message has come, to start later.
 
         Then nothing else may start because of it.
         """
-        if len(transition.progress) != 1:
-            return False
-        item = transition.progress[0]
         return (
             item.state is State.CREATED
             and item.due_ms > self._clock.now_ms()

@@ -698,6 +698,25 @@ async def test_a_delivery_sees_nothing_of_the_context_of_the_one_before():
     assert seen == ["the publisher"] * 12
 
 
+@pytest.mark.parametrize(
+    "begin",
+    [
+        lambda engine: publish(engine),
+        lambda engine: engine.publish([a_publish(delay_ms=HOUR_MS)]),
+        lambda engine: engine.schedules.put(a_publish(), "* * * * *", "s"),
+    ],
+    ids=["a delivery", "a delayed message", "a schedule"],
+)
+async def test_a_scheduler_is_idle_until_something_is_to_happen(begin):
+    _, engine, _ = an_emulator(Hang())
+    is_idle_before = engine.scheduler.is_idle
+
+    begin(engine)
+
+    assert is_idle_before
+    assert not engine.scheduler.is_idle
+
+
 async def test_the_delivery_that_is_under_way_longest_is_known():
     emulator, engine, _ = an_emulator(Hang(), Hang(), OK)
     assert engine.scheduler.oldest_delivery() is None
