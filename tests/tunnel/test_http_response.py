@@ -3,7 +3,7 @@
 import pytest
 
 from tests.tunnel.heads import head_of, response, response_refusal
-from tunnel.http_grammar import MAX_HEAD_BYTES, MAX_HEADERS
+from tunnel.http_grammar import MAX_HEAD_BYTES, MAX_HEADERS, BadMessage
 from tunnel.http_response import parse_response_head
 
 OK = b"HTTP/1.1 200 OK"
@@ -217,3 +217,20 @@ def test_a_connection_lasts_as_the_answer_says(version, lines, expected):
     head = response(b"Content-Length: 0", *lines, first=b"HTTP/" + version + b" 200 OK")
 
     assert head.keep_alive is expected
+
+
+def test_a_head_that_was_read_before_is_found_again_for_its_method_alone():
+    raw = head_of(OK, b"Content-Length: 5")
+    head = parse_response_head(raw, b"GET")
+    again = parse_response_head(bytes(bytearray(raw)), b"GET")
+
+    assert again is head
+    assert (head.length, parse_response_head(raw, b"HEAD").length) == (5, 0)
+
+
+def test_a_head_that_is_refused_is_refused_again():
+    raw = head_of(OK, b"Content-Length: five")
+
+    for _ in range(2):
+        with pytest.raises(BadMessage, match="Content-Length"):
+            parse_response_head(raw, b"GET")
