@@ -8,7 +8,8 @@ socket: ``resume`` sends again what the other end hasn't seen.
 Pure: the present instant is asked of ``now_s``, given at the start. The rules: a
 violation (a stream that never was, more than the window, a frame out of turn) raises
 ``WireError``; frames for a stream that is over are what was under way when it ended,
-and are dropped.
+and are dropped. ``Stream`` and ``Link`` stand in one file: they are one state machine,
+and neither makes sense without the other's inside.
 """
 
 from __future__ import annotations
