@@ -2,10 +2,10 @@
 
     python tests/benchmarks/bench_emulator.py [--quick] [NAME …]
 
-Names: publish, deliver, latency, crowded, growth, db, db-start, start, idle, memory,
-virtual. Without names all are measured, within twenty minutes; with ``--quick`` in two,
-which shows that the benchmark works, not how fast the emulator is. README.md beside
-this file says what each of them does.
+Names: publish, deliver, latency, crowded, growth, stuck, stalled, db, db-start, start,
+idle, memory, virtual. Without names all are measured, within half an hour; with
+``--quick`` in three minutes, which shows that the benchmark works, not how fast the
+emulator is. README.md beside this file says what each of them does.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from kept import measure_db, measure_db_start
 from pending import measure_growth
 from report import Metric, Plan, Rate, in_turns, rates
 from rig import BenchmarkError, Kind
+from stuck import measure_stalled, measure_stuck
 from virtual import measure_virtual
 
 _PENDING = 100_000
@@ -171,6 +172,8 @@ MEASUREMENTS: dict[str, Callable[[Plan], Iterator[Metric]]] = {
     "latency": measure_latency,
     "crowded": measure_crowded,
     "growth": measure_growth,
+    "stuck": measure_stuck,
+    "stalled": measure_stalled,
     "db": measure_db,
     "db-start": measure_db_start,
     "start": measure_start,

@@ -345,6 +345,37 @@ async def test_no_more_than_the_plan_allows_are_under_way():
     assert transport.most_in_flight == 10
 
 
+async def test_a_destination_that_never_answers_holds_its_own_slots_only():
+    """LIM-8: one slot of a hundred is left, and nobody waits for the clock."""
+    emulator, engine, transport = an_emulator(*[Hang()] * 99, OK)
+    publish(engine, *["http://stuck.example"] * 99)
+    others = publish(engine, *["http://other.example"] * 300)
+    queued = a_publish("http://other.example", queue_name="q")
+    engine.publish([queued] * 50)
+    while engine.pending > 99:
+        before = len(transport.requests)
+        await quiet()
+        assert len(transport.requests) > before
+
+    assert emulator.clock.now_ms() == T0
+    assert engine.pending == transport.in_flight == 99
+    assert len(transport.requests) == 99 + len(others) + 50
+
+
+async def test_a_queue_that_is_stuck_holds_up_no_other():
+    """QUE-11."""
+    _, engine, transport = an_emulator(Hang(), OK)
+    engine.publish([a_publish("http://stuck.example", queue_name="a")] * 20)
+    engine.publish([a_publish("http://other.example", queue_name="b")] * 20)
+    while engine.pending > 20:
+        before = len(transport.requests)
+        await quiet()
+        assert len(transport.requests) > before
+
+    urls = [request.url for request in transport.requests]
+    assert urls == ["http://stuck.example"] + ["http://other.example"] * 20
+
+
 async def test_a_slot_that_becomes_free_is_taken_at_once():
     """LIM-8."""
     emulator, engine, transport = an_emulator(
