@@ -33,7 +33,7 @@ work meanwhile.
 """
 
 _PAUSE_EVERY = 1_000
-"""Log entries that are looked through in one go."""
+"""Messages and log entries that are looked through in one go."""
 
 # json.dumps makes a new encoder for each call with separators of one's own.
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -79,8 +79,24 @@ def _user(user: str, saved: Saved) -> Iterator[bytes]:
         record, body = records.write_schedule(schedule)
         line = _start("schedule", user) + f',"record":{record}'
         yield _line(line + _body("body", body) + "}")
-    pending = [item for item in saved.progress if not item.is_final]
-    known = {item.message.message_id for item in pending}
+    yield from _messages(user, saved)
+    for entry in saved.log:
+        yield _line(_log(user, entry))
+    for failed in saved.dlq:
+        yield _line(_dlq(user, failed))
+    for key_of_window, message_id, until_ms in saved.windows:
+        names = f',"key":{_quote(key_of_window)},"messageId":{_quote(message_id)}'
+        yield _line(_start("deduplication", user) + f'{names},"until":{until_ms}}}')
+
+
+def _messages(user: str, saved: Saved) -> Iterator[bytes]:
+    """Yield the messages: those that are final in the order of their mention."""
+    known: set[str] = set()
+    for number, item in enumerate(saved.progress):
+        if not item.is_final:
+            known.add(item.message.message_id)
+        if number % _PAUSE_EVERY == 0:
+            yield PAUSE
     final: dict[str, Progress] = {}
     for failed in saved.dlq:
         _note_failed(final, failed)
@@ -89,15 +105,11 @@ def _user(user: str, saved: Saved) -> Iterator[bytes]:
             _note_logged(final, entry)
         if number % _PAUSE_EVERY == 0:
             yield PAUSE
-    for item in (*final.values(), *pending):
+    for item in final.values():
         yield _line(_message(user, item))
-    for entry in saved.log:
-        yield _line(_log(user, entry))
-    for failed in saved.dlq:
-        yield _line(_dlq(user, failed))
-    for key_of_window, message_id, until_ms in saved.windows:
-        names = f',"key":{_quote(key_of_window)},"messageId":{_quote(message_id)}'
-        yield _line(_start("deduplication", user) + f'{names},"until":{until_ms}}}')
+    for item in saved.progress:
+        if not item.is_final:
+            yield _line(_message(user, item))
 
 
 def _note_failed(final: dict[str, Progress], entry: DlqEntry) -> None:
