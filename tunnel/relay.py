@@ -159,6 +159,9 @@ class Relay:
         server.close()
         public.is_draining = True
         self.leases.give_up_all(self.now_s())
+        for session in self.leases:
+            if session.socket is None:
+                self._give_up(session)
         for uplink in tuple(self.uplinks):
             uplink.go_away("the relay stops")
         for visitor in tuple(public.visitors):
@@ -174,7 +177,7 @@ class Relay:
         for uplink in tuple(self.uplinks):
             uplink.close(CLOSE_GOING_AWAY, "the relay stops")
         for session in self.leases:
-            session.link.end(ResetCode.RELAY, "the relay stops")
+            self._give_up(session)
         for visitor in tuple(public.visitors):
             visitor.transport.abort()
         await self._admission.close()
@@ -215,6 +218,12 @@ class Relay:
     def detached(self, session: Session, reason: str) -> None:
         """A session's socket is gone; the session waits for it to come back."""
         self._tell(TunnelWent(session.name, reason, is_final=False))
+        if self._public is not None and self._public.is_draining:
+            self._give_up(session)
+
+    def _give_up(self, session: Session) -> None:
+        """Answer what is under way: nobody comes back to a relay that stops."""
+        session.link.end(ResetCode.RELAY, "the relay stops")
 
     def _become_link(
         self,

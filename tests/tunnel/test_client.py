@@ -563,6 +563,36 @@ async def test_a_relay_that_stops_waits_no_longer_than_it_may():
         await visitor.ended()
 
 
+async def test_a_relay_that_stops_waits_for_no_link_that_is_lost_meanwhile():
+    async with an_app(by_hand=True) as app, a_fragile_public(app) as public:
+        visitor = await public.visit()
+        await visitor.send(request())
+        local = await app.called()
+        await local.request()
+        stopping = asyncio.ensure_future(public.relay.stop(drain_s=600.0))
+        await until(lambda: public.relay._server is None)
+        public.wire.cut()
+
+        assert error_of(await visitor.answer()) == (503, [b"relay"], True)
+        async with asyncio.timeout(LIMIT_S):
+            await stopping
+
+
+async def test_a_relay_that_stops_waits_for_no_link_that_was_lost_before():
+    async with an_app(by_hand=True) as app, a_fragile_public(app) as public:
+        visitor = await public.visit()
+        await visitor.send(request())
+        local = await app.called()
+        await local.request()
+        public.wire.down()
+        public.wire.cut()
+        await public.came.wait_for(TunnelWent)
+        async with asyncio.timeout(LIMIT_S):
+            await public.relay.stop(drain_s=600.0)
+
+        assert error_of(await visitor.answer()) == (503, [b"relay"], True)
+
+
 async def test_who_was_accepted_just_before_the_relay_stopped_isnt_left_waiting():
     async with an_app() as app, a_fragile_public(app) as public:
         late = Visitor(public.relay._public)
