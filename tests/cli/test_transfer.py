@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from emulator import Emulator, Settings
 from emulator.cli import cli
+from emulator.errors import NotStored
 from emulator.settings import DEV_USERS
 from tests.doubles import ScriptedTransport
 
@@ -81,6 +82,21 @@ def test_an_export_that_breaks_off_leaves_the_file_as_it_was(state, stub):
     assert "isn't whole" in result.stderr
     assert state.read_bytes() == before
     assert [path.name for path in state.parent.iterdir()] == ["state.jsonl"]
+
+
+def test_a_server_that_dies_while_it_sends_leaves_no_file(folder, answering):
+    server = answering(b"")
+    server.RequestHandlerClass.do_GET = lambda handler: (
+        handler.send_response(200),
+        handler.send_header("Content-Length", "100"),
+        handler.end_headers(),
+        handler.wfile.write(b"{}\n"),
+    )
+    result = run("export", "--url", server.url, "state.jsonl")
+
+    assert result.exit_code == 1
+    assert "isn't whole" in result.stderr
+    assert list(folder.iterdir()) == []
 
 
 def test_an_export_into_a_folder_that_is_not_there_says_so():
@@ -240,6 +256,17 @@ def test_a_file_that_is_not_a_database_is_left_alone(state, folder):
 
     assert result.exit_code == 5
     assert (folder / "qemu.db").read_text() == "important"
+
+
+def test_a_file_that_cannot_be_written_is_told(state, monkeypatch):
+    def refuse(self, states):
+        raise NotStored("qemu.db", "database or disk is full")
+
+    monkeypatch.setattr("emulator.journal.journal.SqliteJournal.replace", refuse)
+    result = run("import", "--db", "qemu.db", str(state))
+
+    assert result.exit_code == 5
+    assert "nothing was changed: qemu.db can't be written" in result.stderr
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(folder, monkeypatch):

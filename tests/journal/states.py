@@ -17,10 +17,10 @@ NOWHERE = "http://127.0.0.1:1"
 
 
 def an_emulator(db, *script, transport=None, **settings):
-    """An emulator at T0 that keeps its state in a file."""
+    """An emulator at T0 that keeps its state in a file; with ``None``, in memory."""
     fields = {"clock": "virtual", "start_time_ms": T0, "seed": 1, "port": 0}
     return Emulator(
-        Settings(db=str(db), **{**fields, **settings}),
+        Settings(db=db and str(db), **{**fields, **settings}),
         transport=transport or ScriptedTransport(*([script] if script else [])),
     )
 

@@ -4,19 +4,24 @@ The state machine of ``test_reopen.py`` does all that changes state; now and the
 there is goes to another emulator, as lines.
 """
 
+import asyncio
 import itertools
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
-from emulator.core.model import Options
+from emulator.core.filters import parse_dlq_query
+from emulator.core.model import Options, Responded
 from emulator.engine.exporting import export
 from emulator.engine.importing import StateReader
 from tests.doubles import ScriptedTransport, a_publish, quiet
 from tests.journal.states import an_emulator, restored, state_of
+from tests.journal.test_journal import fill, make_room, publish, rows
 from tests.journal.test_reopen import Reopened, answer, publishes
+from tests.web.test_client import serve
 
 
 def exported(emulator):
@@ -115,3 +120,96 @@ TestCarried.settings = few
 
 TestCarriedWithAShortLog = CarriedWithAShortLog.TestCase
 TestCarriedWithAShortLog.settings = few
+
+
+# The file
+
+
+@pytest.fixture
+def db(tmp_path):
+    return tmp_path / "qemu.db"
+
+
+async def a_text(**changes):
+    """The export of an emulator with some delayed messages."""
+    async with an_emulator(None) as emulator:
+        publish(emulator.tenants.engines[0], delay_ms=1000, count=3, **changes)
+        return exported(emulator)
+
+
+async def test_an_import_is_one_transaction_over_all_users(db):
+    text = await a_text()
+    async with an_emulator(db) as emulator:
+        for engine in emulator.tenants.engines[:2]:
+            publish(engine, delay_ms=1)
+        await emulator.tenants.journal.flushed()
+        imported(emulator, text, may_overwrite=True)
+        before = rows(db, "SELECT user, count(*) FROM messages GROUP BY user")
+        await asyncio.sleep(0)
+        after = rows(db, "SELECT user, count(*) FROM messages GROUP BY user")
+
+    assert before == [(1, 1), (2, 1)]
+    assert after == [(1, 3)]
+
+
+async def test_an_import_that_cannot_be_written_changes_nothing(db):
+    text = await a_text(body=b"x" * 100_000)
+    async with serve(db=str(db)) as api:
+        await api.publish(headers=[("Upstash-Delay", "1h")])
+        before = state_of(api.emulator.tenants.engines[0])
+        fill(api.emulator)
+        target = "/_qemu/state?replace=true"
+        answer = await api.call("PUT", target, user=None, body=text)
+        at_once = await api.call("PUT", target, user=None, body=text)
+
+        assert (answer.status, at_once.status) == (503, 503)
+        assert state_of(api.emulator.tenants.engines[0]) == before
+
+        make_room(api.emulator)
+        api.emulator.tenants.journal.probe()
+        later = await api.call("PUT", target, user=None, body=text)
+
+        assert later.json["messages"] == 3
+
+
+async def test_what_is_tidied_away_after_an_import_leaves_nothing_behind(db):
+    """DLQ entries older than the log go with their messages, like all others."""
+    no = Responded(500)
+    async with an_emulator(None, no, max_log_entries=4) as emulator:
+        engine = emulator.tenants.engines[0]
+        publish(engine, count=3, options=Options(retries=0))
+        await quiet()
+        text = exported(emulator)
+    async with an_emulator(db, max_log_entries=4) as emulator:
+        imported(emulator, text)
+        engine = emulator.tenants.engines[0]
+        entries, _ = engine.dlq.list(parse_dlq_query({}))
+        engine.dlq.delete(entries)
+        publish(engine, count=200)
+        await quiet()
+        await emulator.tenants.journal.flushed()
+
+        shown = rows(db, "SELECT count(DISTINCT message) FROM log")
+        assert len(entries) == 3
+        assert rows(db, "SELECT count(*) FROM messages") == shown
+        assert rows(db, "SELECT count(*) FROM dlq") == [(0,)]
+
+
+async def test_an_export_waits_for_the_file(db):
+    """Nobody may hear of what a crash could undo."""
+    async with serve(db=str(db)) as api:
+        engine = api.emulator.tenants.engines[0]
+        seen = []
+        original = api.emulator.tenants.saved
+
+        def saved():
+            publish(engine, delay_ms=1000)  # not written yet, and part of it
+            seen.append(rows(db, "SELECT count(*) FROM messages"))
+            return original()
+
+        api.emulator.tenants.saved = saved
+        answer = await api.get("/_qemu/state", user=None)
+
+        assert seen == [[(0,)]]
+        assert answer.body.count(b'"type":"message"') == 1
+        assert rows(db, "SELECT count(*) FROM messages") == [(1,)]
