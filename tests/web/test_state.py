@@ -137,6 +137,16 @@ async def test_an_export_is_of_one_instant_whatever_happens_while_it_is_sent():
     assert lines(text)[-1]["type"] == "end"
 
 
+async def test_a_page_elsewhere_may_neither_read_the_state_nor_replace_it():
+    origin = [("Origin", "https://evil.example")]
+    async with serve() as api:
+        read = await api.get(STATE, user=None, headers=origin)
+        written = await api.call("PUT", STATE, user=None, headers=origin, body=HEAD)
+
+    assert "Access-Control-Allow-Origin" not in read.headers
+    assert written.status == 403
+
+
 async def test_an_unknown_user_is_refused_by_name():
     async with serve() as api:
         answer = await api.get(f"{STATE}?user=nobody", user=None)
@@ -337,7 +347,6 @@ async def test_a_last_line_needs_no_end():
 
 
 async def test_a_line_without_an_end_is_given_up(monkeypatch):
-    monkeypatch.setattr("emulator.web.state.MAX_LINE_BYTES", 1_000)
     monkeypatch.setattr(importing, "MAX_LINE_BYTES", 1_000)
     async with serve() as api:
         answer = await put(api, b"x" * 1_000_000)
