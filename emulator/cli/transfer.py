@@ -72,24 +72,16 @@ def export(file: str, user: str | None, db: str | None, url: str | None) -> None
         _check_end(_written(pieces, sys.stdout.buffer))
         sys.stdout.buffer.flush()
         return
-    from tempfile import mkstemp
-
-    target = Path(file)
     try:
-        # Readable by nobody else from its first byte on.
-        handle, name = mkstemp(prefix=f".{target.name}-", dir=target.parent)
+        if Path(file).exists() and not Path(file).is_file():
+            # A pipe, say: nothing may take its place.
+            with Path(file).open("wb") as opened:
+                _check_end(_written(pieces, opened))
+        else:
+            _replace(Path(os.path.realpath(file)), pieces)
     except OSError as error:
-        raise _cannot_write(file, error) from error
-    try:
-        with os.fdopen(handle, "wb") as opened:
-            tail = _written(pieces, opened)
-        _check_end(tail)
-        Path(name).replace(target)
-    except OSError as error:
-        raise _cannot_write(file, error) from error
-    finally:
-        with suppress(FileNotFoundError):
-            Path(name).unlink()
+        reason = error.strerror or str(error)
+        raise CliError(f"can't write {printable(file)}: {reason}") from error
     click.echo(
         f"wrote {printable(file)}: keep it to yourself, keys are in it", err=True
     )
@@ -143,8 +135,18 @@ def _refuse_both(db: str | None, url: str | None) -> None:
         )
 
 
-def _cannot_write(file: str, error: OSError) -> CliError:
-    return CliError(f"can't write {printable(file)}: {error.strerror or error}")
+def _replace(target: Path, pieces: Iterable[bytes]) -> None:
+    """Let a file appear whole, readable by nobody else from its first byte on."""
+    from tempfile import mkstemp
+
+    handle, name = mkstemp(prefix=f".{target.name}-", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as opened:
+            _check_end(_written(pieces, opened))
+        Path(name).replace(target)
+    finally:
+        with suppress(FileNotFoundError):
+            Path(name).unlink()
 
 
 def _opened(file: str) -> BinaryIO:

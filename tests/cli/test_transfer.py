@@ -1,6 +1,7 @@
 """`qemu export` and `qemu import`."""
 
 import json
+import os
 import stat
 import sys
 
@@ -71,6 +72,40 @@ def test_an_export_replaces_a_file_and_leaves_nothing_beside_it(state):
     assert "message" not in kinds(state.read_text())
     assert "keep it to yourself" in result.stderr
     assert [path.name for path in state.parent.iterdir()] == ["state.jsonl"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such pipes")
+def test_an_export_takes_the_place_of_no_pipe(folder):
+    os.mkfifo(folder / "pipe")
+    reader = os.open(folder / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with an_emulator() as qemu, os.fdopen(reader, "rb") as pipe:
+        result = run("export", "--url", qemu.url, "pipe")
+        text = pipe.read()
+
+    assert result.exit_code == 0, result.output
+    assert kinds(text)[-1] == "end"
+    assert (folder / "pipe").is_fifo()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege")
+def test_an_export_to_a_link_replaces_what_it_leads_to(state):
+    link = state.with_name("link")
+    link.symlink_to(state)
+    before = state.read_text()
+    with an_emulator() as qemu:
+        run("export", "--url", qemu.url, "link")
+
+    assert link.is_symlink()
+    assert state.read_text() != before
+
+
+def test_an_export_into_a_folder_is_refused(folder):
+    (folder / "state").mkdir()
+    with an_emulator() as qemu:
+        result = run("export", "--url", qemu.url, "state")
+
+    assert result.exit_code == 1
+    assert "can't write state: Is a directory" in result.stderr
 
 
 def test_an_export_that_breaks_off_leaves_the_file_as_it_was(state, stub):
