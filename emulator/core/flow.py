@@ -14,6 +14,7 @@ Nothing here waits, counts or stores: it answers. The gate holds the counters.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from emulator.core.model import FlowControl
 from emulator.core.resources import FlowKey
@@ -33,8 +34,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class FlowUsage:
+class FlowUsage(NamedTuple):
     """What of a key's limits is used."""
 
     in_flight: int = 0
@@ -52,8 +52,7 @@ class Admitted:
     """It may start now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """It may not start now."""
 
     until_ms: int | None = None

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from emulator.core.flow import NO_USAGE, Admitted, FlowUsage, admit, count_start
@@ -132,7 +132,7 @@ class Gate:
         if flow_control is not None:
             key = flow_control.key
             line = self._lines[key]
-            line.usage = replace(line.usage, in_flight=line.usage.in_flight - 1)
+            line.usage = line.usage._replace(in_flight=line.usage.in_flight - 1)
             self._reopen(key)
 
     @property
@@ -163,7 +163,7 @@ class Gate:
     def reset_rate(self, key: str, now_ms: int) -> None:
         """Begin a new period for a flow-control key (FLC-27)."""
         line = self._lines.setdefault(key, _Line())
-        line.usage = replace(line.usage, started=0, period_start_ms=now_ms)
+        line.usage = line.usage._replace(started=0, period_start_ms=now_ms)
         self._tell(key, line.usage)
         self._reopen(key)
 

@@ -73,8 +73,8 @@ def test_both_limits_must_admit():
 
     assert admit(key, full, T0) == Held()
     assert admit(key, full, T0 + 60_000) == Held()
-    assert admit(key, replace(full, in_flight=0), T0) == Held(until_ms=T0 + 60_000)
-    assert admit(key, replace(full, in_flight=0), T0 + 60_000) == ADMITTED
+    assert admit(key, full._replace(in_flight=0), T0) == Held(until_ms=T0 + 60_000)
+    assert admit(key, full._replace(in_flight=0), T0 + 60_000) == ADMITTED
 
 
 def test_a_paused_key_admits_nobody():
@@ -258,7 +258,7 @@ def test_no_window_has_more_starts_than_the_rate_and_no_moment_more_than_fit(
     for wait_ms, one_ends in arrivals:
         now_ms += wait_ms
         if one_ends and usage.in_flight:
-            usage = replace(usage, in_flight=usage.in_flight - 1)
+            usage = usage._replace(in_flight=usage.in_flight - 1)
         if admit(key, usage, now_ms) == ADMITTED:
             usage = count_start(key, usage, now_ms)
             starts_of.setdefault(usage.period_start_ms, []).append(now_ms)
