@@ -18,6 +18,7 @@ from sys import intern
 from typing import Any, Generic, TypeVar
 
 from emulator.core.header_map import HeaderMap
+from emulator.core.last_states import LastStates
 from emulator.core.model import (
     Callback,
     Destination,
@@ -182,9 +183,9 @@ def _kind(value: Any) -> DestinationKind:
         raise ValueError("not a kind of destination") from None
 
 
-def _last_states(value: Any) -> tuple[tuple[str, State | None], ...]:
+def _last_states(value: Any) -> LastStates:
     _check(type(value) is dict, "not an object")
-    return tuple(
+    return LastStates(
         (id, None if state is None else read_state(state))
         for id, state in value.items()
     )
@@ -281,7 +282,7 @@ _SCHEDULE = _Shape(
     is_paused=_Field(_flag, False),
     next_fire_ms=_Field(_number),
     last_fire_ms=_Field(_number, None),
-    last_states=_Field(_last_states, (), dict),
+    last_states=_Field(_last_states, LastStates(), dict),
     error=_Field(_text, None),
 )
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from emulator.core.header_map import HeaderMap
-from emulator.core.model import Publish, State
+from emulator.core.last_states import LastStates
+from emulator.core.model import Publish
 
 __all__ = [
     "NOTHING_DECLARED",
@@ -20,6 +21,8 @@ __all__ = [
     "Schedule",
     "UrlGroup",
 ]
+
+_NO_STATES = LastStates()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +109,7 @@ class Schedule:
 
     last_fire_ms: int | None = None
 
-    last_states: tuple[tuple[str, State | None], ...] = ()
+    last_states: LastStates = _NO_STATES
     """The messages of the last firing; their final state, or ``None`` (SCH-27)."""
 
     error: str | None = None

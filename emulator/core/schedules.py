@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from emulator.core import cron
+from emulator.core.last_states import LastStates
 from emulator.core.model import Progress, Publish
 from emulator.core.resources import Schedule
 
@@ -57,7 +58,7 @@ def fired(schedule: Schedule, message_ids: Iterable[str], *, now_ms: int) -> Sch
     return replace(
         schedule,
         last_fire_ms=now_ms,
-        last_states=tuple((message_id, None) for message_id in message_ids),
+        last_states=LastStates((message_id, None) for message_id in message_ids),
         next_fire_ms=_next_fire_ms(schedule.cron, now_ms),
         error=None,
     )
@@ -70,17 +71,16 @@ def failed(schedule: Schedule, error: str, *, now_ms: int) -> Schedule:
 
 def is_of_last_firing(schedule: Schedule, message_id: str) -> bool:
     """Whether a message without a final state yet was made by the last firing."""
-    return (message_id, None) in schedule.last_states
+    return schedule.last_states.is_open(message_id)
 
 
 def with_final(schedule: Schedule, progress: Progress) -> Schedule:
     """Return a schedule that remembers a message's final state (SCH-27)."""
-    message_id = progress.message.message_id
-    states = tuple(
-        (id, progress.state if id == message_id else state)
-        for id, state in schedule.last_states
+    states = schedule.last_states
+    return replace(
+        schedule,
+        last_states=states.with_final(progress.message.message_id, progress.state),
     )
-    return replace(schedule, last_states=states)
 
 
 def _next_fire_ms(expression: str, after_ms: int) -> int:

@@ -255,6 +255,7 @@ class JournalFile:
                 db.executemany(schema.INSERT_LOG, group.log)
             for statement, row in group.statements:
                 db.execute(statement, row)
+            db.executemany(schema.PUT_RESOURCE["schedules"], group.schedules)
             if group.periods:
                 db.executemany(schema.PUT_PERIOD, group.periods.values())
             db.execute("COMMIT")

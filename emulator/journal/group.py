@@ -7,13 +7,14 @@ touches a file; ``Numbers`` are what a user's rows are numbered with.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
 
 from emulator.core import records
 from emulator.core.model import DlqEntry, LogEntry, Progress, State
+from emulator.core.resources import Schedule
 from emulator.core.transition import Transition
 from emulator.engine.persistence import Saved
 from emulator.journal import schema
@@ -75,6 +76,11 @@ class Group:
         self.statements: list[tuple[str, tuple[Any, ...]]] = []
         """What is rare, in order."""
         self.periods: dict[tuple[int, str], tuple[Any, ...]] = {}
+        self._schedules: dict[tuple[int, str], Schedule] = {}
+        """The last of each, behind the statements.
+
+        One that has made a message for each of many endpoints changes with every end.
+        """
 
     @property
     def is_empty(self) -> bool:
@@ -85,7 +91,16 @@ class Group:
             or self.statements
             or self.resets
             or self.periods
+            or self._schedules
         )
+
+    @property
+    def schedules(self) -> Iterator[tuple[Any, ...]]:
+        """Make the rows of the schedules that are new or changed."""
+        for (user, schedule_id), schedule in self._schedules.items():
+            value, body = records.write_schedule(schedule)
+            row = user, records.write_name(schedule_id), value
+            yield *row, checksum(row, body), body
 
     def reset(self, numbers: Numbers) -> None:
         """Forget all of a user. Comes before anything else of that user's."""
@@ -274,19 +289,14 @@ class Group:
             value = records.write_flow_key(limits)
             self._put(numbers, "flow_keys", limits.key, value)
         for schedule in transition.schedules:
-            schedule_id = schedule.schedule_id
-            self._put(
-                numbers, "schedules", schedule_id, *records.write_schedule(schedule)
-            )
+            self._schedules[user, schedule.schedule_id] = schedule
         for schedule_id in transition.schedules_removed:
+            self._schedules.pop((user, schedule_id), None)
             self._delete(numbers, "schedules", schedule_id)
 
-    def _put(
-        self, numbers: Numbers, table: str, name: str, value: str, *body: bytes
-    ) -> None:
+    def _put(self, numbers: Numbers, table: str, name: str, value: str) -> None:
         row = numbers.user, records.write_name(name), value
-        values = *row, checksum(row, *body), *body
-        self.statements.append((schema.PUT_RESOURCE[table], values))
+        self.statements.append((schema.PUT_RESOURCE[table], (*row, checksum(row))))
 
     def _delete(self, numbers: Numbers, table: str, name: str) -> None:
         row = numbers.user, records.write_name(name)

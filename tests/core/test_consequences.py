@@ -117,8 +117,8 @@ def test_a_schedule_remembers_the_final_states_of_its_last_firing():
 
     after = consequences(transition, schedules=[a_schedule("msg_0", "msg_1")])
 
-    assert [schedule.last_states for schedule in after.schedules] == [
-        (("msg_0", State.DELIVERED), ("msg_1", State.FAILED))
+    assert [list(schedule.last_states) for schedule in after.schedules] == [
+        [("msg_0", State.DELIVERED), ("msg_1", State.FAILED)]
     ]
 
 

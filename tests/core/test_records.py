@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulator.core import records
+from emulator.core.last_states import LastStates
 from emulator.core.model import (
     Callback,
     Destination,
@@ -128,7 +129,7 @@ schedules = st.builds(
     next_fire_ms=numbers,
     last_fire_ms=maybe(numbers),
     last_states=st.dictionaries(texts, maybe(st.sampled_from(State)), max_size=3).map(
-        lambda states: tuple(states.items())
+        lambda states: LastStates(states.items())
     ),
     error=maybe(texts),
 )

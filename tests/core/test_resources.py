@@ -60,7 +60,7 @@ def test_an_endpoint_needs_no_name():
 def test_a_new_schedule_has_not_fired_and_has_no_error():
     """SCH-20."""
     assert SCHEDULE.last_fire_ms is None
-    assert SCHEDULE.last_states == ()
+    assert list(SCHEDULE.last_states) == []
     assert SCHEDULE.error is None
 
 

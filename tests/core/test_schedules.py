@@ -70,7 +70,7 @@ def test_a_firing_remembers_its_messages_and_sets_the_next():
     schedule = fired(a_schedule(), ["msg_1", "msg_2"], now_ms=NEXT_MS)
 
     assert schedule.last_fire_ms == NEXT_MS
-    assert schedule.last_states == (("msg_1", None), ("msg_2", None))
+    assert list(schedule.last_states) == [("msg_1", None), ("msg_2", None)]
     assert schedule.next_fire_ms == NEXT_MS + MINUTE_MS
 
 
@@ -79,7 +79,7 @@ def test_a_firing_that_fails_says_why_and_goes_on():
     schedule = failed(a_schedule(), "topic g not found", now_ms=NEXT_MS)
 
     assert schedule.error == "topic g not found"
-    assert schedule.last_states == ()
+    assert list(schedule.last_states) == []
     assert schedule.next_fire_ms == NEXT_MS + MINUTE_MS
 
 
@@ -96,7 +96,7 @@ def test_a_final_state_is_remembered_for_its_message_only():
 
     after = with_final(schedule, final("msg_2", State.FAILED))
 
-    assert after.last_states == (("msg_1", None), ("msg_2", State.FAILED))
+    assert list(after.last_states) == [("msg_1", None), ("msg_2", State.FAILED)]
 
 
 def test_only_a_message_of_the_last_firing_is_waited_for():

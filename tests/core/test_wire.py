@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from emulator.core import wire
 from emulator.core.faults import Fault, FaultKind, parse_fault
 from emulator.core.flow import FlowUsage
+from emulator.core.last_states import LastStates
 from emulator.core.model import (
     Callback,
     Destination,
@@ -454,7 +455,7 @@ def test_a_schedule_shows_all_that_was_configured():
         publish,
         is_paused=True,
         last_fire_ms=T0 + 20,
-        last_states=(("msg_1", State.DELIVERED),),
+        last_states=LastStates([("msg_1", State.DELIVERED)]),
         error="topic g not found",
     )
 
@@ -499,7 +500,7 @@ def test_the_states_of_the_last_firing_have_words_of_their_own():
         "msg_3": State.FAILED,
         "msg_4": State.CANCELLED,
     }
-    shown = wire.schedule(a_schedule(last_states=tuple(states.items())))
+    shown = wire.schedule(a_schedule(last_states=LastStates(states.items())))
 
     assert shown["lastScheduleStates"] == {
         "msg_1": "IN_PROGRESS",

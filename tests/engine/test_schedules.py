@@ -409,7 +409,7 @@ async def test_a_firing_to_a_group_that_is_gone_fails_and_says_why():
 
     schedule = engine.schedules.get("s")
     assert schedule.error == "topic g not found"
-    assert schedule.last_states == ()
+    assert list(schedule.last_states) == []
     assert schedule.next_fire_ms == FIRST_MINUTE_MS + MINUTE_MS
     assert firings(engine) == []
 
@@ -458,7 +458,7 @@ async def test_a_schedule_says_when_it_fired_last_and_when_it_will_next():
     engine.schedules.put(a_publish(), "*/10 * * * *", "s")
     schedule = engine.schedules.get("s")
     assert schedule.last_fire_ms is None
-    assert schedule.last_states == ()
+    assert list(schedule.last_states) == []
     assert shown([schedule.next_fire_ms]) == ["2023-11-14T22:20:00"]
 
     await emulator.tenants.advance(T0 + 10 * MINUTE_MS)
@@ -480,7 +480,7 @@ async def test_the_states_of_the_last_firing_are_those_of_its_messages():
     assert engine.message(message_id).schedule_id == "s"
 
     await emulator.tenants.advance(FIRST_MINUTE_MS + 5000)
-    assert engine.schedules.get("s").last_states == ((message_id, State.FAILED),)
+    assert list(engine.schedules.get("s").last_states) == [(message_id, State.FAILED)]
 
 
 async def test_a_retry_from_the_dlq_is_no_part_of_the_last_firing():
@@ -814,6 +814,6 @@ async def test_a_firing_for_which_there_is_no_room_fails_and_goes_on():
     free = engine.schedules.get("s")
 
     assert "max-pending-bytes" in full.error
-    assert full.last_states == ()
+    assert list(full.last_states) == []
     assert free.error is None
     assert len(free.last_states) == 1

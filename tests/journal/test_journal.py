@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from emulator.core.model import Callback, Options, Responded, SigningKeys, State
-from emulator.core.resources import Declared, Endpoint
+from emulator.core.resources import Declared, Endpoint, Schedule
+from emulator.core.transition import Transition
 from emulator.errors import JournalError, LimitExceeded, NotStored
+from emulator.journal.group import Counter, Group, Numbers
 from emulator.settings import DEV_USERS
 from tests.doubles import T0, Hang, ScriptedTransport, a_publish, quiet
 from tests.journal.states import (
@@ -508,3 +510,42 @@ async def test_what_had_to_leave_the_dlq_is_not_in_the_file_either(db):
     with restored(db) as again:
         assert len(left) == 2
         assert state_of(again.tenants.engines[0])["dlq"] == left
+
+
+async def test_a_schedule_is_written_once_for_all_that_changes_together(db):
+    """SCH-27: a firing for many endpoints changes it with the end of each."""
+    async with an_emulator(db) as emulator:
+        engine, journal = emulator.tenants.engines[0], emulator.tenants.journal
+        for cron in ("0 0 * * *", "0 1 * * *"):
+            engine.schedules.put(a_publish(), cron, "kept")
+        engine.schedules.put(a_publish(), "0 0 * * *", "gone")
+        engine.schedules.delete("gone")
+        engine.schedules.put(a_publish(), "0 0 * * *", "back")
+        engine.schedules.delete("back")
+        engine.schedules.put(a_publish(), "0 2 * * *", "back")
+        await journal.flushed()
+
+        assert rows(db, "SELECT count(*) FROM schedules") == [(2,)]
+    with restored(db) as again:
+        schedules = again.tenants.engines[0].schedules.list()
+        assert [(each.schedule_id, each.cron) for each in schedules] == [
+            *(("kept", "0 1 * * *"), ("back", "0 2 * * *")),
+        ]
+
+
+def test_a_group_holds_the_last_of_each_schedule():
+    group = Group(Counter())
+    numbers = Numbers(1)
+    for cron in ("0 0 * * *", "0 1 * * *"):
+        schedule = Schedule(
+            schedule_id="s",
+            cron=cron,
+            publish=a_publish(),
+            created_at_ms=T0,
+            next_fire_ms=T0,
+        )
+        group.add(Transition(schedules=(schedule,)), numbers)
+
+    (row,) = group.schedules
+    assert "0 1 * * *" in row[2]
+    assert not group.is_empty
