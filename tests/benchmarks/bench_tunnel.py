@@ -28,7 +28,7 @@ import tunnel_loads as loads
 import tunnel_peers as peers
 from rig import BenchmarkError
 from tunnel_peers import Way
-from tunnel_report import Goal, Metric, table
+from tunnel_report import Goal, Metric, tables
 
 T = TypeVar("T")
 
@@ -366,7 +366,7 @@ def main() -> int:
             arguments.json.write_text(
                 json.dumps([metric.to_json() for metric in metrics], indent=1)
             )
-    print(f"\n{table(metrics)}")
+    print(f"\n{tables(metrics)}")
     return 0
 
 

@@ -1,7 +1,7 @@
 """Figures of several ways, round by round, and what they are held against.
 
 A ratio is the median of the rounds' ratios, each of two ways in one round. Printed as
-text, kept as JSON, and summed up as the rows of the table in the docs.
+text, kept as JSON, and summed up in the tables of the docs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-__all__ = ["Goal", "Metric", "table"]
+__all__ = ["Goal", "Metric", "tables"]
 
 _OURS = "qemu"
 
@@ -104,40 +104,62 @@ class Metric:
             "goals": goals,
         }
 
-    def row(self) -> str:
-        """Return its row of the docs' table."""
-        others = ", ".join(
-            f"{way} {_shown(self.median(way))}" for way in self.ways if way != _OURS
-        )
-        cells = [f"{self.title}, {self.unit}", _shown(self.median(_OURS)), others]
-        ratios, verdicts = [], []
-        for goal in self.goals:
-            value = self.value(goal)
-            if value is None:
-                verdicts.append("not measured")
-                continue
-            verdicts.append("met" if goal.is_met(value) else "not met")
-            if goal.against is not None:
-                ratios.append(self._spread(goal.against))
-        if not self.goals and "nginx" in self.ways:
-            ratios.append(self._spread("nginx"))
-        cells += ["; ".join(ratios), "; ".join(map(str, self.goals))]
-        cells.append("; ".join(verdicts))
-        return "| " + " | ".join(cells) + " |"
+    def rows(self) -> list[str]:
+        """Return its rows of the docs' table of goals: one for each, or one without."""
+        rows = []
+        for goal in self.goals or (None,):
+            cells = [f"{self.title}, {self.unit}", _shown(self.median(_OURS)), "", ""]
+            if goal is None or goal.against is None:
+                cells[3] = self._spread([figures[_OURS] for figures in self.rounds])
+                if len(self.ways) == 2:
+                    (other,) = (way for way in self.ways if way != _OURS)
+                    cells[2] = f"{other} {_shown(self.median(other))}"
+            elif goal.against in self.ways:
+                beside = _shown(self.median(goal.against))
+                cells[2] = f"{goal.against} {beside}"
+                ratios = self.ratios(goal.against)
+                cells[3] = f"{median(ratios):.2f} x, {self._spread(ratios)}"
+            value = None if goal is None else self.value(goal)
+            if goal is None:
+                cells += ["", ""]
+            elif value is None:
+                cells += [str(goal), "not measured"]
+            else:
+                cells += [str(goal), "met" if goal.is_met(value) else "not met"]
+            rows.append(_row(cells))
+        return rows
 
-    def _spread(self, against: str) -> str:
-        ratios = self.ratios(against)
-        return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    @staticmethod
+    def _spread(values: Sequence[float]) -> str:
+        return f"{_shown(min(values))} to {_shown(max(values))}"
 
 
-def table(metrics: Sequence[Metric]) -> str:
-    """Return the docs' table."""
-    head = "| what | qemu | others | ratio (rounds) | goal | |"
-    rows = [metric.row() for metric in metrics if _OURS in metric.ways]
-    return "\n".join([head, "| --- | --- | --- | --- | --- | --- |", *rows])
+def tables(metrics: Sequence[Metric]) -> str:
+    """Return the docs' two tables: all ways side by side, and what was aimed at."""
+    several = [metric for metric in metrics if len(metric.ways) > 2]
+    lines = []
+    if several:
+        ways = max((metric.ways for metric in several), key=len)
+        lines += [_row(["what", *ways]), _row(["---"] + ["---:"] * len(ways))]
+        for metric in several:
+            figures = [
+                _shown(metric.median(way)) if way in metric.ways else "" for way in ways
+            ]
+            lines.append(_row([f"{metric.title}, {metric.unit}", *figures]))
+        lines.append("")
+    lines.append(_row(["what", _OURS, "beside", "rounds", "goal", ""]))
+    lines.append(_row(["---"] * 6))
+    for metric in metrics:
+        if _OURS in metric.ways and (metric.goals or metric not in several):
+            lines += metric.rows()
+    return "\n".join(lines)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _shown(value: float) -> str:
     if value >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.3g}" if value < 10 else f"{value:.1f}"
+    return f"{value:.2g}" if value < 1 else f"{value:.3g}"
