@@ -168,6 +168,12 @@ def reread_message(text, **changes):
     return records.read_message(text, **{**beside, **changes})
 
 
+def test_a_record_that_was_parsed_with_something_larger_is_read_as_it_is():
+    text = records.write_message(a_message())
+
+    assert reread_message(json.loads(text)) == reread_message(text)
+
+
 @few
 @given(messages)
 def test_a_message_is_read_as_it_was_written(message):
