@@ -411,6 +411,8 @@ class Engine:
         """
         self.scheduler.cut_off()
         self._have(saved)
+        self._entropy.stir(item.message.message_id for item in saved.progress)
+        self._entropy.stir(schedule.schedule_id for schedule in saved.schedules)
 
     def recover(self) -> None:
         """Settle what was under way in a state that was read; look ahead (SCH-35)."""

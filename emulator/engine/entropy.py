@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterable
+from hashlib import sha256
 
 from emulator.engine.ports import Entropy
 
@@ -33,6 +35,9 @@ class SystemEntropy(Entropy):
         self._used = end
         return self._pool[start:end]
 
+    def stir(self, known: Iterable[str]) -> None:
+        pass  # nobody else has these bytes
+
 
 class SeededEntropy(Entropy):
     """The same bytes for the same seed, in the order of asking. Not secret."""
@@ -45,6 +50,11 @@ class SeededEntropy(Entropy):
         """Give other bytes than in the runs before, counted from 0."""
         if run:
             self._random = random.Random(f"{self._seed} {run}")
+
+    def stir(self, known: Iterable[str]) -> None:
+        text = "\n".join(known).encode(errors="surrogatepass")
+        digest = sha256(text).hexdigest()
+        self._random = random.Random(f"{self._random.random()} {digest}")
 
     def token_bytes(self, count: int) -> bytes:
         return self._random.randbytes(count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from emulator.core.model import Outcome, Outgoing, SigningKeys
@@ -32,6 +32,9 @@ class Entropy(Protocol):
 
     def token_bytes(self, count: int) -> bytes:
         """Return ``count`` bytes that nobody can foretell, or that a seed decides."""
+
+    def stir(self, known: Iterable[str]) -> None:
+        """Give no bytes that would make these ids again: another had the same seed."""
 
 
 class Transport(Protocol):

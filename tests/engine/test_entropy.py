@@ -46,6 +46,24 @@ def test_a_seed_shares_no_state_with_another_object():
     assert drawn == expected
 
 
+def test_a_seed_that_was_stirred_does_not_give_what_it_would_have_given():
+    plain, stirred, elsewhere = (SeededEntropy(1) for _ in range(3))
+    stirred.stir(["msg_1", "\ud800"])
+    elsewhere.stir(["msg_2"])
+
+    drawn = {entropy.token_bytes(16) for entropy in (plain, stirred, elsewhere)}
+
+    assert len(drawn) == 3
+
+
+def test_a_seed_that_was_stirred_repeats_itself_all_the_same():
+    one, other = SeededEntropy(1), SeededEntropy(1)
+    for entropy in (one, other):
+        entropy.stir(["msg_1"])
+
+    assert one.token_bytes(16) == other.token_bytes(16)
+
+
 def test_system_entropy_does_not_repeat_itself():
     drawn = {SystemEntropy().token_bytes(16) for _ in range(100)}
 

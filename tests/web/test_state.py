@@ -245,6 +245,17 @@ async def test_deliveries_of_what_is_replaced_settle_nothing():
         assert api.emulator.in_flight == 0
 
 
+async def test_a_seed_makes_no_id_again_that_was_imported():
+    async with serve(seed=1) as api:
+        first = await api.publish(headers=[("Upstash-Delay", "1h")])
+        text = await export(api)
+    async with serve(seed=1) as api:
+        await put(api, text)
+        second = await api.publish(headers=[("Upstash-Delay", "1h")])
+
+    assert second != first
+
+
 async def test_a_virtual_clock_is_not_behind_what_was_imported():
     async with serve(start_time_ms=T0 + 5_000) as api:
         text = await export(api)
