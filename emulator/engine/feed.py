@@ -37,6 +37,9 @@ class FeedItem(NamedTuple):
 
     entry: LogEntry
 
+    size_bytes: int
+    """The entry's, told once for all who ask."""
+
 
 class Subscription:
     """One listener's queue. Iterate over it for lists of items, oldest first.
@@ -77,7 +80,7 @@ class Subscription:
         room_bytes = _MAX_BATCH_BYTES
         while self._items and len(items) < _MAX_BATCH and room_bytes > 0:
             items.append(self._items.popleft())
-            room_bytes -= items[-1].entry.size_bytes
+            room_bytes -= items[-1].size_bytes
         self._bytes -= _MAX_BATCH_BYTES - room_bytes
         return items
 
@@ -94,11 +97,11 @@ class Subscription:
 
     def put(self, item: FeedItem) -> None:
         """Take an item in; drop the oldest if there is no room."""
-        self._bytes += item.entry.size_bytes
+        self._bytes += item.size_bytes
         while self._items and (
             len(self._items) >= _QUEUE_LENGTH or self._bytes > _MAX_BYTES
         ):
-            self._bytes -= self._items.popleft().entry.size_bytes
+            self._bytes -= self._items.popleft().size_bytes
             self._dropped += 1
         self._items.append(item)
         self._arrived.set()
@@ -120,18 +123,18 @@ class Feed:
     def emit(self, user: str, entries: Iterable[LogEntry]) -> None:
         """Announce entries of a user, in order."""
         for entry in entries:
-            item = FeedItem(self._next, user, entry)
+            item = FeedItem(self._next, user, entry, entry.size_bytes)
             self._next += 1
             self._keep(item)
             for subscription in self._subscriptions:
                 subscription.put(item)
 
     def _keep(self, item: FeedItem) -> None:
-        self._kept_bytes += item.entry.size_bytes
+        self._kept_bytes += item.size_bytes
         while self._kept and (
             len(self._kept) >= _KEPT or self._kept_bytes > _MAX_BYTES
         ):
-            self._kept_bytes -= self._kept.popleft().entry.size_bytes
+            self._kept_bytes -= self._kept.popleft().size_bytes
         self._kept.append(item)
 
     def subscribe(self, after: int | None = None) -> Subscription:

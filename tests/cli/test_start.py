@@ -121,7 +121,7 @@ class Backstage:
 
     async def __aiter__(self):
         if self.entries:
-            yield [FeedItem(1, "defaultUser", entry) for entry in self.entries]
+            yield [FeedItem(1, "defaultUser", entry, 0) for entry in self.entries]
         if not self.stops_at_start:
             self.ask_next()
         await self.closed.wait()
