@@ -226,6 +226,7 @@ RELAY = (
 
 CLIENT = (
     *("tunnel.call", "tunnel.client", "tunnel.downlink", "tunnel.inspector_api"),
+    "tunnel.inspector_door",
     *("tunnel.local", "tunnel.reasons", "tunnel.recording", "tunnel.replay"),
 )
 
@@ -291,6 +292,8 @@ ALONE = {
         "emulator/testing/environment.py",
         "emulator/cli/",
         "tunnel/downlink.py",
+        "tunnel/inspector_api.py",
+        "tunnel/inspector_door.py",
         "tunnel/relay.py",
         "tunnel/uplink.py",
     ),

@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -25,9 +25,15 @@ from tunnel.inspector import Inspector
 from tunnel.replay import Replayer, ReplayFailed
 from tunnel.replay_request import Edits, ReplayRefused
 
+if TYPE_CHECKING:
+    import socket
+
 __all__ = ["Handler", "InspectorApi"]
 
 _MAX_COUNT = 1000
+
+_SHUTDOWN_S = 0.05
+"""0 would be for ever, to aiohttp, where a caller says nothing."""
 
 _MAX_REQUEST_BYTES = 32 << 20
 """Room for a body of 16 MiB in base64, and the rest of the edits."""
@@ -47,6 +53,7 @@ class InspectorApi:
     """Serves an inspector on ``host`` and ``port`` (0: any that is free).
 
     ``replayer`` sends exchanges to the app again; without one that is refused.
+    ``listener`` is a socket that listens already, in place of host and port.
     """
 
     def __init__(
@@ -56,11 +63,13 @@ class InspectorApi:
         host: str = "127.0.0.1",
         port: int = 0,
         replayer: Replayer | None = None,
+        listener: socket.socket | None = None,
     ) -> None:
         self._inspector = inspector
         self._host = host
         self._port = port
         self._replayer = replayer
+        self._listener = listener
         self._runner: web.AppRunner | None = None
 
     @property
@@ -84,10 +93,17 @@ class InspectorApi:
         )
         # A replay ends with whoever waits for it: an app may never answer.
         self._runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=0, handler_cancellation=True
+            app,
+            access_log=None,
+            shutdown_timeout=_SHUTDOWN_S,
+            handler_cancellation=True,
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port)
+        site: web.BaseSite
+        if self._listener is None:
+            site = web.TCPSite(self._runner, self._host, self._port)
+        else:
+            site = web.SockSite(self._runner, self._listener)
         try:
             await site.start()
         except OSError:

@@ -93,7 +93,7 @@ async def _inspector(
 ) -> AsyncIterator[Inspector]:
     """Serve an inspector, which feeds the display and the recording."""
     from tunnel.inspector import MAX_BODY_BYTES, MAX_BYTES, Inspector
-    from tunnel.inspector_api import InspectorApi
+    from tunnel.inspector_door import InspectorDoor
     from tunnel.recording import MAX_RECORDED_BYTES, Recorder
     from tunnel.replay import Replayer
 
@@ -106,14 +106,14 @@ async def _inspector(
     replayer = Replayer(
         inspector, settings.local_url, now_ms=now_ms, sign=signatures.sign
     )
-    api = InspectorApi(inspector, port=options["inspect"], replayer=replayer)
+    door = InspectorDoor(inspector, port=options["inspect"], replayer=replayer)
     recorder = None
     try:
-        await api.start()
+        await door.start()
     except OSError as error:
         raise _cannot_inspect(error, options["inspect"], ctx.command_path) from error
     try:
-        display.facts["Inspect"] = display.inspect_url = api.url
+        display.facts["Inspect"] = display.inspect_url = door.url
         if path:
             try:
                 recorder = Recorder(Path(path), on_error=display.record_failed)
@@ -128,7 +128,7 @@ async def _inspector(
     finally:
         if recorder is not None:
             recorder.close()
-        await api.stop()
+        await door.stop()
 
 
 async def _drain(inspector: Inspector, drain_s: float) -> None:

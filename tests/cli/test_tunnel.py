@@ -18,7 +18,7 @@ from emulator.core.signature import sign
 from emulator.settings import DEV_USERS
 from tests.cli.backstage import IdleTunnel
 from tunnel.events import Connected, Exchanged, LocalAway, LocalBack, Lost, Trying
-from tunnel.inspector_api import InspectorApi
+from tunnel.inspector_door import InspectorDoor
 from tunnel.settings import TunnelSettings
 
 RELAY = "wss://relay.example.dev"
@@ -236,13 +236,13 @@ def test_a_token_that_anybody_could_read_on_its_way_is_warned_of(
 
 
 def test_the_inspector_answers_where_it_says(backstage, monkeypatch):
-    start = InspectorApi.start
+    start = InspectorDoor.start
 
     async def start_and_tell(api):
         await start(api)
         backstage.inspect_url = api.url
 
-    monkeypatch.setattr(InspectorApi, "start", start_and_tell)
+    monkeypatch.setattr(InspectorDoor, "start", start_and_tell)
     answers = []
 
     def fetch(url):
@@ -266,7 +266,7 @@ def test_a_port_that_the_inspector_cannot_have_ends_with_4(backstage, monkeypatc
     async def taken(api):
         raise OSError(errno.EADDRINUSE, "address already in use")
 
-    monkeypatch.setattr(InspectorApi, "start", taken)
+    monkeypatch.setattr(InspectorDoor, "start", taken)
     result = run("3000", "--inspect", "4040")
 
     assert result.exit_code == 4
