@@ -286,8 +286,12 @@ class Tunnel:
 
     def _goodbye(self, why: str) -> None:
         """The relay stops, or wants the link elsewhere: look for it there."""
-        if self._downlink is not None:
-            self._leave(self._downlink, why or "the relay asked for another link")
+        downlink, link = self._downlink, self._link
+        if downlink is not None and link is not None:
+            # Requests may be on their way, sent before the relay said so.
+            delay_s = max(_LEAVING_S, 2 * link.round_trip_s)
+            why = why or "the relay asked for another link"
+            asyncio.get_running_loop().call_later(delay_s, self._leave, downlink, why)
 
     def _leave(self, downlink: Downlink, why: str) -> None:
         """Close a link when the requests under way have been answered; else look again.

@@ -30,7 +30,9 @@ from tunnel.wire import (
     CLOSE_REFUSED,
     CLOSE_REPLACED,
     CLOSE_SILENT,
+    FIN,
     Kind,
+    decode_frames,
     encode_frame,
     encode_json,
     encode_open,
@@ -533,6 +535,27 @@ async def test_a_relay_that_stops_lets_requests_under_way_end():
         async with asyncio.timeout(LIMIT_S):
             await stopping
         assert app.ends
+
+
+async def test_a_request_that_crosses_with_a_goodbye_is_answered():
+    loop = asyncio.get_running_loop()
+    answered = loop.create_future()
+
+    async def handle(socket):
+        await socket.send(a_welcome())
+        await socket.recv()  # the first PING: the link stands
+        await socket.send(encode_frame(0, Kind.GOAWAY, b"{}"))
+        asked = encode_open(request(), b"", peer=b"::1", flags=0, received_ms=0)
+        await socket.send(encode_frame(1, Kind.OPEN | FIN, asked))
+        async for message in socket:
+            kinds = [kind for _, kind, _, _ in decode_frames(message)]
+            if Kind.HEAD in kinds and not answered.done():
+                answered.set_result(kinds)
+
+    async with an_app() as app, a_false_relay(handle) as url:
+        settings = TunnelSettings(app.port, relay=url, name=NAME, link=QUICK)
+        async with Tunnel(settings), asyncio.timeout(LIMIT_S):
+            await answered
 
 
 async def test_a_relay_that_stops_takes_nothing_new():
