@@ -555,7 +555,7 @@ async def test_a_request_that_crosses_with_a_goodbye_is_answered():
     async with an_app() as app, a_false_relay(handle) as url:
         settings = TunnelSettings(app.port, relay=url, name=NAME, link=QUICK)
         async with Tunnel(settings), asyncio.timeout(LIMIT_S):
-            await answered
+            assert Kind.HEAD in await answered
 
 
 async def test_a_relay_that_stops_takes_nothing_new():
