@@ -154,6 +154,7 @@ def measure_bulk(plan: Plan) -> Iterator[Metric]:
 def measure_busy(plan: Plan) -> Iterator[Metric]:
     """1 KiB POSTs one by one: alone, beside four stalled downloads, beside 1 GiB."""
     place = plan.place("busy")
+    first_mib: dict[str, dict[str, float]] = {}
     growth: list[dict[str, dict[str, float]]] = []
     with (
         peers.nginx_upstream(place / "upstream") as target,
@@ -164,7 +165,10 @@ def measure_busy(plan: Plan) -> Iterator[Metric]:
             def webhooks() -> loads.Seen:
                 return loads.wrk(way, connections=1, for_s=plan.for_s)
 
-            kept_mib = tunnel_life.memory_mib(way, "VmRSS")
+            # What one round has taken, the next one finds: all count from the first.
+            kept_mib = first_mib.setdefault(
+                way.name, tunnel_life.memory_mib(way, "VmRSS")
+            )
             tunnel_life.forget_peaks(way)
             seen = {"alone": webhooks()}
             with loads.stalled_downloads(way, "/file", 4):
