@@ -38,16 +38,6 @@ _REQUEST_HOPS = frozenset(
 secret between the sender and a proxy; ``HTTP2-Settings`` belongs to an upgrade that
 isn't offered."""
 
-_RESPONSE_HOPS = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-connection",
-        b"proxy-authenticate",
-        b"upgrade",
-    }
-)
-
 _OWN_OPTIONS = frozenset({b"close", b"keep-alive", b"upgrade", b"te", b""})
 """Options of ``Connection`` that need no look for lines of their name."""
 

@@ -18,7 +18,7 @@ from typing import Protocol
 from tunnel.access import Grant, Policy, TokenBucket
 from tunnel.http import RequestHead
 from tunnel.link import Link
-from tunnel.wire import ResetCode
+from tunnel.wire import CLOSE_GOING_AWAY, ResetCode
 
 __all__ = [
     "Directory",
@@ -136,6 +136,12 @@ class Session:
                     "the tunnel's rate is used up",
                     retry_after_s=max(1, round(wait_s + 0.5)),
                 )
+        if self.link.is_spent:
+            # Its stream numbers are used up: the client comes back to a new session.
+            if self.socket is not None:
+                self.socket.close(CLOSE_GOING_AWAY, "the session must begin anew")
+            sentence = "the tunnel begins a new session"
+            return Refused(503, b"relay", sentence, retry_after_s=1)
         if self.link.open_streams >= self.max_streams:
             sentence = "too many requests are under way in this tunnel"
             return Refused(503, b"relay", sentence, retry_after_s=1)

@@ -501,6 +501,8 @@ class Link:
 
     def can_resume(self, seen: int) -> bool:
         """Whether the other end can go on, having seen so many numbered frames."""
+        if self.is_spent:
+            return False
         return seen == self._acked or any(sent == seen for sent, _ in self._unacked)
 
     def resume(self, seen: int) -> None:

@@ -8,7 +8,7 @@ from tests.tunnel.linked import Recorder
 from tunnel.access import ANYTHING, BasicAuth, Policy, TokenBucket, make_policy
 from tunnel.http import parse_request_head
 from tunnel.leases import Leases, MemoryDirectory, Session, cut_silent
-from tunnel.wire import ResetCode
+from tunnel.wire import CLOSE_GOING_AWAY, ResetCode
 
 
 class Socket:
@@ -390,3 +390,21 @@ def test_a_tunnel_has_so_many_requests_under_way():
     refusal = session.refusal(a_head(b"/"), b"", "192.0.2.1", now_s=0.0)
 
     assert (refusal.status, refusal.end) == (503, b"relay")
+
+
+def test_a_session_without_stream_numbers_left_begins_anew():
+    socket = Socket()
+    session = a_session(socket=socket)
+    session.link._last_stream = 0xFFFFFFFF
+    refusal = session.refusal(a_head(b"/"), b"", "192.0.2.1", now_s=0.0)
+
+    assert (refusal.status, refusal.retry_after_s) == (503, 1)
+    assert socket.closed == (CLOSE_GOING_AWAY, "the session must begin anew")
+    assert not session.link.can_resume(0)
+
+
+def test_a_session_that_is_away_without_stream_numbers_has_no_socket_to_close():
+    session = a_session()
+    session.link._last_stream = 0xFFFFFFFF
+
+    assert session.refusal(a_head(b"/"), b"", "192.0.2.1", now_s=0.0).status == 503
