@@ -672,6 +672,7 @@ def test_a_session_whose_numbers_are_used_up_says_so():
 
     pair.open()
     assert pair.relay.link.is_spent
+    assert not pair.relay.link.can_resume(0)
 
 
 # Violations
